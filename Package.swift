@@ -1,0 +1,72 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+/// One library module: `Sources/<name>`, imported as `VFIOUser<name>`.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(
+        name: "VFIOUser\(name)", dependencies: dependencies + [systemPackage],
+        path: "Sources/\(name)", swiftSettings: strict)
+}
+
+/// The tests of one module: `Tests/<name>Tests`.
+func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "VFIOUser\(name)Tests",
+        dependencies: [.target(name: "VFIOUser\(name)")] + dependencies + [systemPackage],
+        path: "Tests/\(name)Tests", swiftSettings: strict)
+}
+
+let package = Package(
+    name: "vfio-user",
+    products: [
+        .library(name: "VFIOUserServer", targets: ["VFIOUserServer"]),
+        .library(name: "VFIOUserClient", targets: ["VFIOUserClient"]),
+        .library(name: "vfio-user", type: .dynamic, targets: ["VFIOUserShim"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-system", from: "1.6.0")
+    ],
+    targets: [
+        .systemLibrary(name: "CVFIOUser", path: "Sources/CVFIOUser"),
+        .systemLibrary(
+            name: "CJSONC", path: "Sources/CJSONC", pkgConfig: "json-c",
+            providers: [.apt(["libjson-c-dev"])]),
+        .target(name: "CLinux", path: "Sources/CLinux"),
+        .target(name: "CShim", path: "Sources/CShim", cSettings: [.headerSearchPath("../../Include")]),
+
+        module("Wire", ["CJSONC"]),
+        module("PCI", []),
+        module("System", ["CLinux"]),
+        module("AddressSpace", ["VFIOUserSystem"]),
+        module("Server", ["VFIOUserWire", "VFIOUserPCI", "VFIOUserSystem", "VFIOUserAddressSpace"]),
+        module("Client", ["VFIOUserWire", "VFIOUserSystem"]),
+        .target(
+            name: "VFIOUserShim", dependencies: ["CVFIOUser", "CShim", "VFIOUserServer", systemPackage],
+            path: "Sources/Shim", exclude: ["exports.map"], swiftSettings: strict,
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-Xlinker", "-soname=libvfio-user.so.0",
+                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/Shim/exports.map",
+                ])
+            ]),
+
+        tests(of: "Wire"),
+        tests(of: "PCI"),
+        tests(of: "System", ["CLinux"]),
+        tests(of: "AddressSpace", ["VFIOUserSystem"]),
+        tests(of: "Server", ["VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserAddressSpace", "VFIOUserPCI"]),
+        tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
+    ]
+)

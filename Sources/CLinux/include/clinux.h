@@ -1,0 +1,74 @@
+/*
+ * Linux system calls and macros that Swift cannot import: control messages,
+ * variadic functions, and calls outside the Glibc module map.
+ *
+ * Every function returns a result >= 0, or a negated errno. None sets or reads
+ * errno for its caller.
+ */
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <poll.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* Linux's own limit of descriptors in one SCM_RIGHTS message (SCM_MAX_FD). */
+#define CLX_MAX_FDS 253
+
+/* What one receive brought. */
+struct clx_received {
+    ssize_t count;    /* bytes, 0 at end of file, or a negated errno */
+    uint32_t fd_count; /* descriptors stored */
+    uint32_t flags;   /* CLX_RECEIVED_* */
+};
+#define CLX_RECEIVED_TRUNCATED 1u /* control data was cut off by the kernel */
+#define CLX_RECEIVED_MALFORMED 2u /* a control item that is no whole number of descriptors */
+
+/*
+ * recvmsg() into one buffer, with up to CLX_MAX_FDS descriptors (close-on-exec)
+ * stored in fds. Retries on EINTR. flags as for recvmsg().
+ */
+struct clx_received clx_receive(int socket, void *buffer, size_t length, int flags,
+                                int fds[CLX_MAX_FDS]);
+
+/*
+ * sendmsg() of a vector with descriptors attached. Retries on EINTR, never
+ * raises SIGPIPE. fd_count is at most CLX_MAX_FDS, else -EINVAL. Returns the bytes sent.
+ */
+ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
+                 const int *fds, size_t fd_count, int flags);
+
+/* A listening AF_UNIX stream socket (close-on-exec) bound to path; -ENAMETOOLONG
+ * for 108 bytes or more. An empty path binds an abstract name chosen by the kernel. */
+int clx_unix_listen(const char *path, int backlog, int nonblocking);
+
+/* A connected AF_UNIX stream socket (close-on-exec). */
+int clx_unix_connect(const char *path);
+
+/* accept4() with close-on-exec; nonblocking: -EAGAIN when nobody waits is
+ * decided by the listening socket's own flag. Retries on EINTR. */
+int clx_accept(int listener);
+
+/* An AF_UNIX stream socket pair, close-on-exec. */
+int clx_socket_pair(int pair[2]);
+
+/* memfd_create(name, MFD_CLOEXEC | flags). */
+int clx_memfd(const char *name, unsigned int flags);
+
+/* eventfd(initial, EFD_CLOEXEC | flags). */
+int clx_eventfd(unsigned int initial, int flags);
+
+/* fcntl() commands with an int argument or none. */
+int clx_fcntl(int fd, int command, int argument);
+
+#endif
