@@ -66,7 +66,9 @@ let package = Package(
         tests(of: "PCI"),
         tests(of: "System", ["CLinux"]),
         tests(of: "AddressSpace", ["VFIOUserSystem"]),
-        tests(of: "Server", ["VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserAddressSpace", "VFIOUserPCI"]),
+        tests(
+            of: "Server",
+            ["VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserAddressSpace", "VFIOUserPCI"]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
     ]
 )
