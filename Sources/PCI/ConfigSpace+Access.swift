@@ -99,7 +99,7 @@ extension ConfigSpace {
 
     /// Writes `bytes`, exactly those of a `.register` or `.capability` segment.
     ///
-    /// A write that covers a register only in part leaves the other bytes of the register as they are.
+    /// In a write that covers a register only in part, its other bytes count as written with their present values.
     ///
     /// Errors: what the register or capability refuses; `EINVAL` for other segments and for a wrong count.
     package func write(_ segment: Segment, from bytes: RawSpan) throws(Errno) -> WriteEffect {
