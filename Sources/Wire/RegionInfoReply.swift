@@ -91,7 +91,7 @@ package struct RegionInfoReply: Equatable, Sendable {
 
     /// Decodes a reply; the reader must be at the payload's start. Unknown capabilities are skipped.
     ///
-    /// - Throws: EINVAL for a chain that leaves the payload or does not ascend.
+    /// - Throws: EINVAL for a chain that leaves the payload, does not ascend or lists areas twice.
     package init(decoding reader: inout Reader) throws(Errno) {
         let payload = reader.rest()
         var fields = Reader(payload)
@@ -100,19 +100,25 @@ package struct RegionInfoReply: Equatable, Sendable {
         byteCount = payload.byteCount
         guard info.flags.contains(.caps), info.capOffset != 0 else { return }
 
-        var previous = RegionInfo.byteCount - 1
+        var end = RegionInfo.byteCount
         var position = Int(info.capOffset)
+        var hasAreas = false
         while position != 0 {
-            // Strictly ascending, so the chain ends.
-            guard position > previous else { throw .invalidArgument }
+            // No capability begins inside the header of the one before: the chain ends.
+            guard position >= end else { throw .invalidArgument }
             var capability = Reader(payload)
             _ = try capability.take(position)
             try capability.require(Self.capabilityHeaderByteCount)
             let id = capability.uint16()
             _ = capability.uint16()  // version
             let next = Int(capability.uint32())
-            if id == Self.sparseMmapID { areas += try Self.decodeAreas(&capability) }
-            previous = position
+            if id == Self.sparseMmapID {
+                // One list only, or overlapping ones could make a short payload a long list.
+                guard !hasAreas else { throw .invalidArgument }
+                hasAreas = true
+                areas = try Self.decodeAreas(&capability)
+            }
+            end = position + Self.capabilityHeaderByteCount
             position = next
         }
     }

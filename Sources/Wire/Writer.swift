@@ -72,6 +72,12 @@ package struct Writer: ~Copyable, ~Escapable {
         end &+= source.byteCount
     }
 
+    /// The same for a span of bytes.
+    @inlinable package mutating func append(_ source: Span<UInt8>) throws(Errno) {
+        // Reading bytes as raw bytes: they have no padding.
+        try append(unsafe source.bytes)
+    }
+
     /// Appends so many zero bytes and lends them, to be filled in place.
     ///
     /// - Throws: ENOBUFS, with nothing written, if they do not fit.
