@@ -1,7 +1,7 @@
 /// What a message asks for. A header keeps the raw number: it is echoed even when unknown.
 ///
 /// Source: vfio-user protocol, "Commands"; the IOAS commands are the iommufd extension.
-package enum Command: UInt16, CaseIterable, Sendable {
+@usableFromInline package enum Command: UInt16, CaseIterable, Sendable {
     case version = 1
     case dmaMap = 2
     case dmaUnmap = 3

@@ -1,16 +1,16 @@
-package import SystemPackage
+public import SystemPackage
 
 /// DMA_READ and DMA_WRITE, sent by the server, and their replies. Data follows in a read reply and in a
 /// write request.
 ///
 /// Source: vfio-user protocol, DMA_READ, DMA_WRITE.
-package struct DMAAccess: WirePayload, BitwiseCopyable {
+@usableFromInline package struct DMAAccess: WirePayload, BitwiseCopyable {
     @inlinable package static var byteCount: Int { 16 }
 
     /// IOVA of the first byte.
-    package var address: UInt64
+    @usableFromInline package var address: UInt64
     /// Length in bytes, at most the client's `max_data_xfer_size`.
-    package var count: UInt64
+    @usableFromInline package var count: UInt64
 
     @inlinable package init(address: UInt64, count: UInt64) {
         self.address = address

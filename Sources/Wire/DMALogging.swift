@@ -7,7 +7,7 @@ package import SystemPackage
 package struct DMALoggingStart: WirePayload, BitwiseCopyable {
     /// A range of IOVAs to watch.
     package struct Range: WirePayload, BitwiseCopyable {
-        @inlinable package static var byteCount: Int { 16 }
+        package static var byteCount: Int { 16 }
 
         package var iova: UInt64
         /// Bytes.
@@ -31,7 +31,7 @@ package struct DMALoggingStart: WirePayload, BitwiseCopyable {
         }
     }
 
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Bytes one dirty bit stands for.
     package var pageSize: UInt64
@@ -65,7 +65,7 @@ package struct DMALoggingStart: WirePayload, BitwiseCopyable {
 ///
 /// Source: vfio-user protocol, VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT.
 package struct DMALoggingReport: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 24 }
+    package static var byteCount: Int { 24 }
 
     package var iova: UInt64
     /// Bytes.

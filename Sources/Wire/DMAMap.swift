@@ -21,7 +21,7 @@ package struct DMAMap: WirePayload, BitwiseCopyable {
         package static var known: Self { [.read, .write, .mmap, .fileIO] }
     }
 
-    @inlinable package static var byteCount: Int { 32 }
+    package static var byteCount: Int { 32 }
 
     /// Size of the struct, at least 32.
     package var argsz: UInt32

@@ -17,7 +17,7 @@ package struct DMAUnmap: WirePayload, BitwiseCopyable {
 
     /// Which bitmap is wanted: 16 bytes behind the fixed part.
     package struct BitmapRequest: WirePayload, BitwiseCopyable {
-        @inlinable package static var byteCount: Int { 16 }
+        package static var byteCount: Int { 16 }
 
         /// Bytes one bit stands for.
         package var pageSize: UInt64
@@ -43,7 +43,7 @@ package struct DMAUnmap: WirePayload, BitwiseCopyable {
     }
 
     /// Bytes without the bitmap request.
-    @inlinable package static var byteCount: Int { 24 }
+    package static var byteCount: Int { 24 }
 
     /// Size of the answer: 24, or 40 and the bitmap's size; at most 1 MiB.
     package var argsz: UInt32

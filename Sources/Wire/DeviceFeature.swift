@@ -35,7 +35,7 @@ package struct DeviceFeature: WirePayload, BitwiseCopyable {
         package var feature: Feature? { Feature(rawValue: featureNumber) }
     }
 
-    @inlinable package static var byteCount: Int { 8 }
+    package static var byteCount: Int { 8 }
 
     /// Request: the longest reply payload the client takes. Reply: its payload's length. At least 8.
     package var argsz: UInt32

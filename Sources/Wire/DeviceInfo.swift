@@ -15,7 +15,7 @@ package struct DeviceInfo: WirePayload, BitwiseCopyable {
         package static var pci: Self { Self(rawValue: 1 << 1) }
     }
 
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16.
     package var argsz: UInt32

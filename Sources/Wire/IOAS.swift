@@ -7,7 +7,7 @@ package import SystemPackage
 ///
 /// Source: iommufd extension of vfio-user, IOAS_ALLOC.
 package struct IOASAlloc: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16. In a reply: the reply's payload.
     package var argsz: UInt32
@@ -48,7 +48,7 @@ package struct IOASAlloc: WirePayload, BitwiseCopyable {
 ///
 /// Source: iommufd extension of vfio-user, IOAS_DESTROY.
 package struct IOASDestroy: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16. In a reply: the reply's payload.
     package var argsz: UInt32
@@ -95,7 +95,7 @@ package struct CompatIOAS: WirePayload, BitwiseCopyable {
         case clear = 2
     }
 
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16. In a reply: the reply's payload.
     package var argsz: UInt32

@@ -4,7 +4,7 @@ package import SystemPackage
 ///
 /// Source: iommufd extension of vfio-user, BIND.
 package struct Bind: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16. In a reply: the reply's payload.
     package var argsz: UInt32
@@ -57,7 +57,7 @@ package struct AttachFlags: OptionSet, Sendable, BitwiseCopyable {
 ///
 /// Source: iommufd extension of vfio-user, ATTACH_PT.
 package struct AttachPT: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16. In a reply: the reply's payload.
     package var argsz: UInt32
@@ -97,7 +97,7 @@ package struct AttachPT: WirePayload, BitwiseCopyable {
 ///
 /// Source: iommufd extension of vfio-user, DETACH_PT.
 package struct DetachPT: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16. In a reply: the reply's payload.
     package var argsz: UInt32

@@ -19,7 +19,7 @@ package struct IOASMapFlags: OptionSet, Sendable, BitwiseCopyable {
 ///
 /// Source: iommufd extension of vfio-user, IOAS_MAP.
 package struct IOASMap: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 48 }
+    package static var byteCount: Int { 48 }
 
     /// Size of the struct, at least 48. In a reply: the reply's payload.
     package var argsz: UInt32
@@ -92,7 +92,7 @@ package struct IOASUnmapFlags: OptionSet, Sendable, BitwiseCopyable {
 ///
 /// Source: iommufd extension of vfio-user, IOAS_UNMAP.
 package struct IOASUnmap: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 32 }
+    package static var byteCount: Int { 32 }
 
     /// Size of the struct, at least 32. In a reply: the reply's payload.
     package var argsz: UInt32
@@ -141,7 +141,7 @@ package struct IOASUnmap: WirePayload, BitwiseCopyable {
 ///
 /// Source: iommufd extension of vfio-user, IOAS_COPY.
 package struct IOASCopy: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 40 }
+    package static var byteCount: Int { 40 }
 
     /// Size of the struct, at least 40. In a reply: the reply's payload.
     package var argsz: UInt32

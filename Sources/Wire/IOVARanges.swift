@@ -7,7 +7,7 @@ package import SystemPackage
 package struct IOVARanges: WirePayload, BitwiseCopyable {
     /// A range, both ends included.
     package struct Range: WirePayload, BitwiseCopyable {
-        @inlinable package static var byteCount: Int { 16 }
+        package static var byteCount: Int { 16 }
 
         package var start: UInt64
         package var last: UInt64
@@ -32,7 +32,7 @@ package struct IOVARanges: WirePayload, BitwiseCopyable {
         }
     }
 
-    @inlinable package static var byteCount: Int { 24 }
+    package static var byteCount: Int { 24 }
 
     /// Request: the longest reply payload the client takes. Reply: what the complete answer needs. At least
     /// 24.

@@ -17,7 +17,7 @@ package struct IRQInfo: WirePayload, BitwiseCopyable {
         package static var noResize: Self { Self(rawValue: 1 << 3) }
     }
 
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Size of the struct, at least 16.
     package var argsz: UInt32
@@ -80,7 +80,7 @@ package struct SetIRQs: WirePayload, BitwiseCopyable {
         package static var actionMask: Self { [.mask, .unmask, .trigger] }
     }
 
-    @inlinable package static var byteCount: Int { 20 }
+    package static var byteCount: Int { 20 }
 
     /// Size of the struct, at least 20.
     package var argsz: UInt32

@@ -1,5 +1,5 @@
 /// Numbers both ends of the protocol agree on. Sizes are in bytes.
-package enum Limits {
+@usableFromInline package enum Limits {
     /// Protocol version spoken here: major number. Another major number is refused.
     @inlinable package static var majorVersion: UInt16 { 0 }
     /// Protocol version spoken here: highest minor number.

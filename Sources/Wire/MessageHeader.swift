@@ -1,13 +1,13 @@
-package import SystemPackage
+public import SystemPackage
 
 /// The 16 bytes in front of every message.
 ///
 /// Decoding checks only that they are there: what to answer to a bad type or size depends on the
 /// connection's state. Source: vfio-user protocol, "Header".
-package struct MessageHeader: WirePayload, BitwiseCopyable {
+@usableFromInline package struct MessageHeader: WirePayload, BitwiseCopyable {
     /// Bits 0-3 are the message type, not independent flags; bits 6-31 mean nothing and are ignored.
-    package struct Flags: OptionSet, Sendable, BitwiseCopyable {
-        package let rawValue: UInt32
+    @usableFromInline package struct Flags: OptionSet, Sendable, BitwiseCopyable {
+        @usableFromInline package let rawValue: UInt32
         @inlinable package init(rawValue: UInt32) { self.rawValue = rawValue }
 
         /// Message type 1; type 0, no bit, is a command.
@@ -26,14 +26,14 @@ package struct MessageHeader: WirePayload, BitwiseCopyable {
     @inlinable package static var byteCount: Int { 16 }
 
     /// Chosen by the sender of a command, echoed in its reply.
-    package var id: UInt16
+    @usableFromInline package var id: UInt16
     /// A `Command`'s raw value, or a number nobody knows.
-    package var command: UInt16
+    @usableFromInline package var command: UInt16
     /// Bytes of the whole message, header included.
-    package var size: UInt32
-    package var flags: Flags
+    @usableFromInline package var size: UInt32
+    @usableFromInline package var flags: Flags
     /// An errno value; meaningful only in a reply with the error flag.
-    package var errorNumber: UInt32
+    @usableFromInline package var errorNumber: UInt32
 
     @inlinable package init(
         id: UInt16, command: UInt16, size: UInt32, flags: Flags = [], errorNumber: UInt32 = 0

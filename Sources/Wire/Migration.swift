@@ -14,7 +14,7 @@ package struct MigrationSupport: WirePayload, BitwiseCopyable {
         package static var preCopy: Self { Self(rawValue: 1 << 2) }
     }
 
-    @inlinable package static var byteCount: Int { 8 }
+    package static var byteCount: Int { 8 }
 
     package var flags: Flags
 
@@ -47,7 +47,7 @@ package struct MigrationDeviceState: WirePayload, BitwiseCopyable {
         case preCopyP2P = 7
     }
 
-    @inlinable package static var byteCount: Int { 8 }
+    package static var byteCount: Int { 8 }
 
     /// A `State`'s raw value, or a number nobody knows.
     package var deviceState: UInt32
@@ -80,7 +80,7 @@ package struct MigrationDeviceState: WirePayload, BitwiseCopyable {
 ///
 /// Source: vfio-user protocol, MIG_DATA_READ, MIG_DATA_WRITE.
 package struct MigrationData: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 8 }
+    package static var byteCount: Int { 8 }
 
     /// At least 8 and `size` together.
     package var argsz: UInt32

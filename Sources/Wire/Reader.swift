@@ -1,4 +1,4 @@
-package import SystemPackage
+public import SystemPackage
 
 /// Takes integers and byte ranges from the front of a received payload.
 ///
@@ -7,7 +7,7 @@ package import SystemPackage
 ///
 /// Safety: the only unsafe operation is RawSpan's unaligned load. It checks its bounds itself; what is
 /// unsafe is the type it produces, and every bit pattern is a valid fixed-width integer.
-package struct Reader: ~Copyable, ~Escapable {
+@usableFromInline package struct Reader: ~Copyable, ~Escapable {
     @usableFromInline let bytes: RawSpan
     @usableFromInline var position: Int
 

@@ -1,18 +1,18 @@
-package import SystemPackage
+public import SystemPackage
 
 /// REGION_READ and REGION_WRITE, requests and replies. Data follows in a write request and in a read reply.
 ///
 /// A reply to a request with `count` 0 has no payload at all. Source: vfio-user protocol, REGION_READ,
 /// REGION_WRITE.
-package struct RegionAccess: WirePayload, BitwiseCopyable {
+@usableFromInline package struct RegionAccess: WirePayload, BitwiseCopyable {
     @inlinable package static var byteCount: Int { 16 }
 
     /// Offset in the region, in bytes.
-    package var offset: UInt64
+    @usableFromInline package var offset: UInt64
     /// Region number.
-    package var region: UInt32
+    @usableFromInline package var region: UInt32
     /// Length of the access in bytes, 0 to 1 MiB.
-    package var count: UInt32
+    @usableFromInline package var count: UInt32
 
     @inlinable package init(offset: UInt64, region: UInt32, count: UInt32) {
         self.offset = offset

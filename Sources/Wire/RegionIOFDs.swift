@@ -4,7 +4,7 @@ package import SystemPackage
 ///
 /// Source: vfio-user protocol, DEVICE_GET_REGION_IO_FDS.
 package struct RegionIOFDs: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     /// Request: the longest reply payload the client takes, 16 bytes to 1 MiB. Reply: what the complete
     /// answer needs.
@@ -73,7 +73,7 @@ package struct SubRegion: WirePayload, BitwiseCopyable {
         case shadowIOEventFD = 2
     }
 
-    @inlinable package static var byteCount: Int { 48 }
+    package static var byteCount: Int { 48 }
     /// `fdIndex` of an entry without a descriptor.
     package static var noFD: UInt32 { .max }
 

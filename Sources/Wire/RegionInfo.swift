@@ -17,7 +17,7 @@ package struct RegionInfo: WirePayload, BitwiseCopyable {
         package static var caps: Self { Self(rawValue: 1 << 3) }
     }
 
-    @inlinable package static var byteCount: Int { 32 }
+    package static var byteCount: Int { 32 }
 
     /// Request: the longest reply payload the client takes. Reply: what the complete answer needs. At least
     /// 32.

@@ -2,7 +2,7 @@ package import SystemPackage
 
 /// A part of a region that a client can map, in bytes from the region's start.
 package struct MappableArea: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 16 }
+    package static var byteCount: Int { 16 }
 
     package var offset: UInt64
     package var size: UInt64

@@ -7,7 +7,7 @@ package import SystemPackage
 package struct RegionWriteMulti: WirePayload, BitwiseCopyable {
     /// One write of 0 to 8 bytes.
     package struct Write: WirePayload, BitwiseCopyable {
-        @inlinable package static var byteCount: Int { 24 }
+        package static var byteCount: Int { 24 }
         /// Most bytes a write carries.
         package static var maxCount: UInt32 { 8 }
 
@@ -45,7 +45,7 @@ package struct RegionWriteMulti: WirePayload, BitwiseCopyable {
         }
     }
 
-    @inlinable package static var byteCount: Int { 8 }
+    package static var byteCount: Int { 8 }
 
     /// Request: writes that follow. Reply: writes done.
     package var count: UInt64

@@ -4,7 +4,7 @@ package import SystemPackage
 ///
 /// Source: vfio-user protocol, "VERSION".
 package struct Version: WirePayload, BitwiseCopyable {
-    @inlinable package static var byteCount: Int { 4 }
+    package static var byteCount: Int { 4 }
 
     package var major: UInt16
     package var minor: UInt16

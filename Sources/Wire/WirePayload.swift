@@ -1,11 +1,14 @@
-package import SystemPackage
+public import SystemPackage
+
+// Types on hot paths are @usableFromInline and import SystemPackage publicly: without both, the compiler does not
+// inline their @inlinable members into other modules.
 
 /// A struct of the protocol: packed, in host byte order, its length known.
 ///
 /// Data of variable length after it (written bytes, bitmaps, ranges) stays in the reader, which stands at
 /// its first byte once the struct is decoded. Decoding makes the checks that need nothing but the bytes;
 /// whether an index exists or a flag is allowed is for the server to say.
-package protocol WirePayload: Equatable, Sendable {
+@usableFromInline package protocol WirePayload: Equatable, Sendable {
     /// Bytes of the struct on the wire, data of variable length not included.
     static var byteCount: Int { get }
 

@@ -1,4 +1,4 @@
-package import SystemPackage
+public import SystemPackage
 
 /// Appends integers and bytes to a message in a buffer of fixed size. Never allocates.
 ///
@@ -8,7 +8,7 @@ package import SystemPackage
 ///
 /// Safety: integers go through MutableRawSpan's checked store. Copying and zeroing use its pointer for the
 /// length of one call, over a range that was checked just before.
-package struct Writer: ~Copyable, ~Escapable {
+@usableFromInline package struct Writer: ~Copyable, ~Escapable {
     @usableFromInline var bytes: MutableRawSpan
     @usableFromInline var end: Int
 
