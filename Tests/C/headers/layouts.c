@@ -1,0 +1,108 @@
+/* Every constant and structure of libvfio-user.h, and the program that runs the checks of bit-fields. */
+#include <vfio-user/libvfio-user.h>
+
+#include "layouts.h"
+
+VALUE(LIB_VFIO_USER_MAJOR, 0);
+VALUE(LIB_VFIO_USER_MINOR, 2);
+VALUE(LIBVFIO_USER_FLAG_ATTACH_NB, 1);
+VALUE(VFU_REGION_FLAG_READ, 0x01);
+VALUE(VFU_REGION_FLAG_WRITE, 0x02);
+VALUE(VFU_REGION_FLAG_RW, 0x03);
+VALUE(VFU_REGION_FLAG_MEM, 0x04);
+VALUE(VFU_REGION_FLAG_ALWAYS_CB, 0x08);
+VALUE(VFU_REGION_FLAG_64_BITS, 0x10);
+VALUE(VFU_REGION_FLAG_PREFETCH, 0x20);
+VALUE(VFU_REGION_FLAG_MASK, 0x3f);
+VALUE(LIBVFIO_USER_MAX_DMA_REGIONS, 1000000);
+VALUE(VFU_MIGR_CALLBACKS_VERS, 2);
+VALUE(VFU_SGL_DIRECT_ACCESS, 1);
+VALUE(VFU_CAP_FLAG_EXTENDED, 1);
+VALUE(VFU_CAP_FLAG_CALLBACK, 2);
+VALUE(VFU_CAP_FLAG_READONLY, 4);
+
+TYPE(vfu_trans_t, 4, 4);
+VALUE(VFU_TRANS_SOCK, 0);
+VALUE(VFU_TRANS_PIPE, 1);
+VALUE(VFU_TRANS_MAX, 2);
+
+TYPE(vfu_dev_type_t, 4, 4);
+VALUE(VFU_DEV_TYPE_PCI, 0);
+
+TYPE(enum vfu_reset_type, 4, 4);
+TYPE(vfu_reset_type_t, 4, 4);
+VALUE(VFU_RESET_DEVICE, 0);
+VALUE(VFU_RESET_LOST_CONN, 1);
+VALUE(VFU_RESET_PCI_FLR, 2);
+
+TYPE(enum vfu_dev_irq_type, 4, 4);
+VALUE(VFU_DEV_INTX_IRQ, 0);
+VALUE(VFU_DEV_MSI_IRQ, 1);
+VALUE(VFU_DEV_MSIX_IRQ, 2);
+VALUE(VFU_DEV_ERR_IRQ, 3);
+VALUE(VFU_DEV_REQ_IRQ, 4);
+VALUE(VFU_DEV_NUM_IRQS, 5);
+VALUE(VFU_DEV_INTX_IRQ, VFIO_PCI_INTX_IRQ_INDEX);
+VALUE(VFU_DEV_MSI_IRQ, VFIO_PCI_MSI_IRQ_INDEX);
+VALUE(VFU_DEV_MSIX_IRQ, VFIO_PCI_MSIX_IRQ_INDEX);
+VALUE(VFU_DEV_ERR_IRQ, VFIO_PCI_ERR_IRQ_INDEX);
+VALUE(VFU_DEV_REQ_IRQ, VFIO_PCI_REQ_IRQ_INDEX);
+
+TYPE(vfu_migr_state_t, 4, 4);
+VALUE(VFU_MIGR_STATE_STOP, 0);
+VALUE(VFU_MIGR_STATE_RUNNING, 1);
+VALUE(VFU_MIGR_STATE_STOP_AND_COPY, 2);
+VALUE(VFU_MIGR_STATE_PRE_COPY, 3);
+VALUE(VFU_MIGR_STATE_RESUME, 4);
+
+VALUE(VFU_PCI_DEV_BAR0_REGION_IDX, 0);
+VALUE(VFU_PCI_DEV_BAR1_REGION_IDX, 1);
+VALUE(VFU_PCI_DEV_BAR2_REGION_IDX, 2);
+VALUE(VFU_PCI_DEV_BAR3_REGION_IDX, 3);
+VALUE(VFU_PCI_DEV_BAR4_REGION_IDX, 4);
+VALUE(VFU_PCI_DEV_BAR5_REGION_IDX, 5);
+VALUE(VFU_PCI_DEV_ROM_REGION_IDX, 6);
+VALUE(VFU_PCI_DEV_CFG_REGION_IDX, 7);
+VALUE(VFU_PCI_DEV_VGA_REGION_IDX, 8);
+VALUE(VFU_PCI_DEV_NUM_REGIONS, 9);
+VALUE(VFU_PCI_DEV_BAR0_REGION_IDX, VFIO_PCI_BAR0_REGION_INDEX);
+VALUE(VFU_PCI_DEV_BAR5_REGION_IDX, VFIO_PCI_BAR5_REGION_INDEX);
+VALUE(VFU_PCI_DEV_ROM_REGION_IDX, VFIO_PCI_ROM_REGION_INDEX);
+VALUE(VFU_PCI_DEV_CFG_REGION_IDX, VFIO_PCI_CONFIG_REGION_INDEX);
+VALUE(VFU_PCI_DEV_VGA_REGION_IDX, VFIO_PCI_VGA_REGION_INDEX);
+VALUE(VFU_GENERIC_DEV_MIGR_REGION_IDX, 0);
+VALUE(VFU_GENERIC_DEV_NUM_REGIONS, 1);
+
+TYPE(vfu_pci_type_t, 4, 4);
+VALUE(VFU_PCI_TYPE_CONVENTIONAL, 0);
+VALUE(VFU_PCI_TYPE_PCI_X_1, 1);
+VALUE(VFU_PCI_TYPE_PCI_X_2, 2);
+VALUE(VFU_PCI_TYPE_EXPRESS, 3);
+
+/* What follows is for 64-bit pointers, as in all supported targets. */
+TYPE(vfu_dma_addr_t, 8, 8);
+
+TYPE(vfu_dma_info_t, 56, 8);
+TYPE(struct vfu_dma_info, 56, 8);
+FIELD(vfu_dma_info_t, iova, 0, 16);
+FIELD(vfu_dma_info_t, vaddr, 16, 8);
+FIELD(vfu_dma_info_t, mapping, 24, 16);
+FIELD(vfu_dma_info_t, page_size, 40, 8);
+FIELD(vfu_dma_info_t, prot, 48, 4);
+
+TYPE(vfu_migration_callbacks_t, 32, 8);
+FIELD(vfu_migration_callbacks_t, version, 0, 4);
+FIELD(vfu_migration_callbacks_t, transition, 8, 8);
+FIELD(vfu_migration_callbacks_t, read_data, 16, 8);
+FIELD(vfu_migration_callbacks_t, write_data, 24, 8);
+
+int layouts_checked;
+int layouts_failed;
+
+int
+main(void)
+{
+    layouts_pci();
+    printf("%d bit-fields checked, %d wrong\n", layouts_checked, layouts_failed);
+    return layouts_failed != 0 || layouts_checked == 0;
+}
