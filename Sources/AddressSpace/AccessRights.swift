@@ -1,0 +1,31 @@
+/// What may be done with memory, in the bits of PROT_READ and PROT_WRITE.
+package struct AccessRights: OptionSet, Sendable {
+    package let rawValue: UInt8
+
+    @inlinable
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// PROT_READ.
+    @inlinable
+    package static var read: AccessRights { AccessRights(rawValue: 1) }
+    /// PROT_WRITE.
+    @inlinable
+    package static var write: AccessRights { AccessRights(rawValue: 2) }
+    /// The same number in `denied` of a mapping's record says that no translation may find it.
+    @inlinable
+    static var hidden: UInt8 { 0x80 }
+
+    /// The rights among the bits of a C protection; others are dropped.
+    @inlinable
+    package init(protection: CInt) { rawValue = UInt8(truncatingIfNeeded: protection) & 3 }
+}
+
+/// How the bytes of a mapping are reached (c-api, DMA access modes).
+package enum AccessMode: UInt8, Sendable {
+    /// By DMA_READ and DMA_WRITE messages to the client.
+    case message = 0
+    /// The file is mapped into this process.
+    case mapped = 1
+    /// By pread and pwrite.
+    case fileIO = 2
+}

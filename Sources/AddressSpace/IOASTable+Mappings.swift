@@ -1,0 +1,97 @@
+package import SystemPackage
+internal import VFIOUserSystem
+
+/// Finding mappings and taking them away.
+extension IOASTable {
+    /// Mappings there are, over all address spaces.
+    package var count: Int { pool.count }
+
+    /// Files that mappings keep open.
+    package var fileCount: Int { files.count }
+
+    /// The first mapping of an address space; nil if it is empty or there is no such.
+    package func firstMapping(in id: UInt32) -> Mapping? { (try? space(id))?.first }
+
+    /// The mapping after the one that starts at `iova`, whether or not that still exists.
+    package func nextMapping(in id: UInt32, after iova: UInt64) -> Mapping? {
+        guard let start = iova.successor else { return nil }
+        return (try? space(id))?.first(from: start)
+    }
+
+    /// The mapping of exactly this range. Throws `ENOENT`.
+    package func mapping(in id: UInt32, exactly iova: UInt64, _ length: UInt64) throws(Errno) -> Mapping {
+        guard let mapping = try space(id).mapping(exactly: iova, length) else {
+            throw .noSuchFileOrDirectory
+        }
+        return mapping
+    }
+
+    /// The number and the bytes of the mappings that lie in a range (IOAS_UNMAP).
+    ///
+    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` if the range wraps round, `ENOENT` if there is no such address
+    /// space, no mapping in the range, or one only partly.
+    package func mappings(
+        in id: UInt32, within iova: UInt64, _ length: UInt64
+    ) throws(Errno) -> (count: Int, bytes: UInt64) {
+        let space = try space(id)
+        if length == 0 { throw .invalidArgument }
+        let (last, wraps) = iova.addingReportingOverflow(length - 1)
+        if wraps { throw .overflow }
+        if iova > 0, let before = space.floor(iova - 1), before.last >= iova {
+            throw .noSuchFileOrDirectory
+        }
+        var count = 0
+        var bytes: UInt64 = 0
+        var next = space.first(from: iova)
+        while let mapping = next, mapping.iova <= last {
+            if mapping.last > last { throw .noSuchFileOrDirectory }
+            count += 1
+            // Ranges that do not overlap within 2^64 - 1 bytes.
+            bytes &+= mapping.length
+            next = nextMapping(in: id, after: mapping.iova)
+        }
+        if count == 0 { throw .noSuchFileOrDirectory }
+        return (count, bytes)
+    }
+
+    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that is gone
+    /// already stays gone.
+    ///
+    /// The server has let the device unregister it if it is in the attached address space.
+    package func remove(_ mapping: Mapping) {
+        guard mapping.pool === pool, mapping.isLive, let space = try? space(mapping.ioas) else { return }
+        space.remove(mapping.iova)
+        if space === attached { publish() }
+        release(mapping.slot)
+    }
+
+    /// Ends every mapping of an address space, faster than one by one. Throws `ENOENT` if there is no such.
+    package func removeAll(in id: UInt32) throws(Errno) { dropMappings(of: try space(id)) }
+
+    func dropMappings(of space: IOAS) {
+        var place = unsafe space.tree.first
+        while let here = unsafe place {
+            release(unsafe here.slot)
+            unsafe place = here.next
+        }
+        space.removeAll()
+        if space === attached { publish() }
+    }
+
+    /// Gives back all that a slot's record owns, and the slot.
+    private func release(_ slot: UInt32) {
+        unsafe untrack(pool.record(slot))
+        let record = unsafe pool.record(slot).pointee
+        pool.remove(slot)
+        // The record's counts and its mmap were its own, and nothing else has a copy.
+        if let shared = unsafe record.sharedMemory {
+            unsafe shared.release()
+        } else {
+            _ = unsafe MemoryMapping(adopting: record.mappingBase, length: Int(record.mappingLength))
+        }
+        if let file = unsafe record.file {
+            files.release(unsafe file.takeUnretainedValue())
+            unsafe file.release()
+        }
+    }
+}

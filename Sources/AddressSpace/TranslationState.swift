@@ -1,0 +1,27 @@
+public import Synchronization
+
+/// What translation reads, at a stable address: the attached IOAS's tree, the records and dirty logging.
+///
+/// Only the table changes it, and only while no other thread translates (the device is quiesced). The hint alone
+/// is written by translations.
+@unsafe
+@usableFromInline
+package struct TranslationState: ~Copyable {
+    /// The record that the last lookup found, by slot. Any slot will do: it is compared with the address.
+    @usableFromInline let hint = Atomic<UInt32>(0)
+    /// Slots there are; the hint is always below, or 0.
+    @usableFromInline let capacity: UInt32
+    @usableFromInline let records: UnsafeMutablePointer<MappingRecord>
+    /// Of the attached IOAS; nil if nothing is attached, or nothing is mapped in it.
+    @usableFromInline var root: TreeNode?
+    @usableFromInline var height = 0
+    /// Dirty logging's page size, 0 if off.
+    @usableFromInline var loggingPageSize: UInt64 = 0
+    /// Its base 2 logarithm, or 64 if it is not a power of two.
+    @usableFromInline var loggingShift: UInt64 = 64
+
+    init(capacity: Int, records: UnsafeMutablePointer<MappingRecord>) {
+        unsafe self.capacity = UInt32(clamping: capacity)
+        unsafe self.records = unsafe records
+    }
+}

@@ -1,0 +1,71 @@
+internal import Synchronization
+
+extension Translator {
+    /// Whether dirty logging is on.
+    @inlinable
+    package var isLogging: Bool { unsafe state.pointee.loggingPageSize != 0 }
+
+    /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on.
+    @inlinable
+    package func put(_ entry: SGEntry) { markDirty(entry) }
+
+    /// Marks the pages of an entry dirty, if it is writeable and tracked and dirty logging is on.
+    @inlinable
+    package func markDirty(_ entry: SGEntry) {
+        if isLogging, entry.isWriteable { mark(entry) }
+    }
+
+    @usableFromInline
+    @inline(never)
+    func mark(_ entry: SGEntry) {
+        guard let record = unsafe record(of: entry), let words = unsafe record.pointee.dirty,
+            entry.length > 0
+        else { return }
+        let first: UInt64
+        let last: UInt64
+        // The sum does not wrap: the entry lies in its mapping.
+        let end = entry.offset &+ (entry.length &- 1)
+        let shift = unsafe state.pointee.loggingShift
+        if shift < 64 {
+            first = entry.offset &>> shift
+            last = end &>> shift
+        } else {
+            // Not 0: logging is on.
+            let pageSize = unsafe state.pointee.loggingPageSize
+            first = entry.offset / pageSize
+            last = end / pageSize
+        }
+        // The bitmap has a bit for every page of the mapping.
+        unsafe Translator.set(words, first, last)
+    }
+
+    /// Sets bits `first` to `last`. A word is written only if a bit in it is new: readers of the same
+    /// words on other processors are not disturbed by pages that are dirty already.
+    private static func set(_ words: DirtyWords, _ first: UInt64, _ last: UInt64) {
+        let firstWord = Int(truncatingIfNeeded: first &>> 6)
+        let lastWord = Int(truncatingIfNeeded: last &>> 6)
+        let head = UInt64.max &<< (first & 63)
+        let tail = UInt64.max &>> (63 &- (last & 63))
+        if firstWord == lastWord {
+            unsafe set(words + firstWord, head & tail)
+            return
+        }
+        unsafe set(words + firstWord, head)
+        var word = firstWord &+ 1
+        while word < lastWord {
+            if unsafe words[word].load(ordering: .relaxed) != UInt64.max {
+                // All bits: there is nothing to keep, so storing is as good as or-ing.
+                unsafe words[word].store(UInt64.max, ordering: .releasing)
+            }
+            word &+= 1
+        }
+        unsafe set(words + lastWord, tail)
+    }
+
+    @inline(__always)
+    private static func set(_ word: DirtyWords, _ bits: UInt64) {
+        if unsafe word.pointee.load(ordering: .relaxed) & bits != bits {
+            _ = unsafe word.pointee.bitwiseOr(bits, ordering: .releasing)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+/*
+ * Mappings and files: calls whose results Swift would have to read from errno.
+ *
+ * Every function reports failure as a negated errno. None sets or reads errno
+ * for its caller.
+ */
+#ifndef CLINUX_MEMORY_H
+#define CLINUX_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A new mapping, or why there is none. */
+struct clx_mapped {
+    void *base; /* NULL on failure */
+    int error;  /* 0, or a negated errno */
+};
+
+/* What fstat() tells of a file. */
+struct clx_file_status {
+    uint64_t device, inode;
+    int64_t size;
+    int64_t block_size;
+    int regular; /* whether a regular file */
+    int block;   /* whether a block device */
+    int error;   /* 0, or a negated errno */
+};
+
+/* mmap(MAP_SHARED) of a file, left out of core dumps. offset must be a multiple of the page size. */
+struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int protection);
+
+/* Zeroed private memory that takes no physical memory, nor any promise of it, until it is used. */
+struct clx_mapped clx_map_reserved(size_t length);
+
+/* A second mapping of the pages that a shared mapping shows. */
+struct clx_mapped clx_map_again(void *base, size_t length);
+
+struct clx_file_status clx_file_status(int fd);
+
+/* Moves length bytes at offset, however many calls that takes. Retries on EINTR. 0, or a negated
+ * errno; -ENODATA at the end of the file. */
+int clx_read_fully(int fd, void *buffer, size_t length, uint64_t offset);
+int clx_write_fully(int fd, const void *buffer, size_t length, uint64_t offset);
+
+#endif

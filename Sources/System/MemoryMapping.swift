@@ -1,0 +1,60 @@
+internal import CLinux
+internal import Glibc
+package import SystemPackage
+
+/// The size of a page of memory in bytes: a power of two, the same for the life of the process.
+package let systemPageSize: UInt64 = UInt64(clamping: sysconf(CInt(_SC_PAGESIZE)))
+
+/// A range of this process's address space that is unmapped exactly once, when its owner goes.
+///
+/// The empty mapping (no base, length 0) owns nothing.
+@safe
+package struct MemoryMapping: ~Copyable {
+    /// The first byte, or nil of the empty mapping; valid while the owner lives.
+    package let base: UnsafeMutableRawPointer?
+    /// Bytes mapped.
+    package let length: Int
+
+    /// Takes ownership of a range that mmap returned.
+    @unsafe
+    package init(adopting base: UnsafeMutableRawPointer?, length: Int) {
+        unsafe self.base = base
+        self.length = length
+    }
+
+    /// Maps part of a file, shared with everyone who maps it, left out of core dumps.
+    ///
+    /// `offset` must be a multiple of the page size. Throws mmap's errno, `EOVERFLOW` for an offset or a
+    /// length that no file can have.
+    package init(
+        sharing file: FileDescriptor, offset: UInt64, length: UInt64, protection: CInt
+    ) throws(Errno) {
+        guard let size = Int(exactly: length) else { throw .overflow }
+        // The kernel picks the place, so nothing that is already mapped can be replaced.
+        try unsafe self.init(clx_map_shared(file.rawValue, offset, size, protection), length: size)
+    }
+
+    /// Reserves zeroed private memory that costs nothing until it is touched.
+    package init(reserving length: Int) throws(Errno) {
+        try unsafe self.init(clx_map_reserved(length), length: length)
+    }
+
+    /// Maps the pages of a shared mapping a second time, elsewhere. `length` is that mapping's length.
+    @unsafe
+    package init(again base: UnsafeMutableRawPointer, length: Int) throws(Errno) {
+        try unsafe self.init(clx_map_again(base, length), length: length)
+    }
+
+    private init(_ result: clx_mapped, length: Int) throws(Errno) {
+        guard let base = unsafe result.base else { throw Errno(rawValue: unsafe -result.error) }
+        unsafe self.init(adopting: base, length: length)
+    }
+
+    /// Gives the range up without unmapping it.
+    package consuming func release() { discard self }
+
+    deinit {
+        // The range is this owner's alone, so nothing else points into it.
+        if let base = unsafe base { _ = unsafe munmap(base, length) }
+    }
+}
