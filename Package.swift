@@ -50,8 +50,14 @@ let package = Package(
         module("PCI", []),
         module("System", ["CLinux"]),
         module("AddressSpace", ["VFIOUserSystem"]),
-        module("Server", ["VFIOUserWire", "VFIOUserPCI", "VFIOUserSystem", "VFIOUserAddressSpace"]),
-        module("Client", ["VFIOUserWire", "VFIOUserSystem"]),
+        module("Transport", ["CLinux", "VFIOUserWire", "VFIOUserSystem"]),
+        module(
+            "Server",
+            [
+                "CLinux", "VFIOUserWire", "VFIOUserPCI", "VFIOUserSystem", "VFIOUserTransport",
+                "VFIOUserAddressSpace",
+            ]),
+        module("Client", ["CLinux", "VFIOUserWire", "VFIOUserSystem", "VFIOUserTransport"]),
         .target(
             name: "VFIOUserShim", dependencies: ["CVFIOUser", "CShim", "VFIOUserServer", systemPackage],
             path: "Sources/Shim", exclude: ["exports.map"], swiftSettings: strict,
@@ -65,6 +71,7 @@ let package = Package(
         tests(of: "Wire"),
         tests(of: "PCI"),
         tests(of: "System", ["CLinux"]),
+        tests(of: "Transport", ["CLinux", "VFIOUserWire", "VFIOUserSystem"]),
         tests(of: "AddressSpace", ["VFIOUserSystem"]),
         tests(
             of: "Server",

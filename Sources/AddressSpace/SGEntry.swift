@@ -15,7 +15,6 @@ package struct SGEntry: BitwiseCopyable, Sendable {
     /// 1 if the translation asked for the right to write. A byte, because the memory is the program's and a
     /// `Bool` of another value would be undefined.
     package var writeable: UInt8
-    private var padding: (UInt8, UInt16, UInt32) = (0, 0, 0)
 
     @inlinable
     package init(base: UInt64, reference: UInt64, length: UInt64, offset: UInt64, writeable: UInt8) {

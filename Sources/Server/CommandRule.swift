@@ -1,0 +1,72 @@
+internal import VFIOUserPCI
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+/// What holds for a command before its handler sees it, in one place.
+struct CommandRule {
+    /// When the device is quiesced first (vfio-user protocol; the request's own fields are judged after that).
+    enum Quiesce {
+        case never
+        case always
+        /// If the device does DMA.
+        case memory
+        /// A write to PCI Express Device Control, which may reset the function.
+        case configuration
+        /// A change by DEVICE_FEATURE.
+        case feature
+    }
+
+    var quiesce = Quiesce.never
+    /// Whether it is carried out in the migration states STOP and STOP_COPY.
+    var worksStopped = false
+
+    static let unknown = CommandRule()
+
+    private init(quiesce: Quiesce = .never, worksStopped: Bool = false) {
+        self.quiesce = quiesce
+        self.worksStopped = worksStopped
+    }
+
+    init(_ command: Command) {
+        switch command {
+        case .dmaMap, .dmaUnmap: self.init(quiesce: .memory)
+        case .regionRead: self.init(worksStopped: true)
+        case .regionWrite: self.init(quiesce: .configuration, worksStopped: true)
+        case .deviceReset: self.init(quiesce: .always)
+        case .deviceFeature: self.init(quiesce: .feature, worksStopped: true)
+        case .migDataRead: self.init(worksStopped: true)
+        case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
+            .deviceSetIRQs, .dmaRead, .dmaWrite, .regionWriteMulti, .migDataWrite:
+            self.init()
+        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
+            .iovaRanges,
+            .compatIOAS:
+            self.init()
+        }
+    }
+}
+
+extension DeviceServer {
+    /// Whether the first message, which is complete, has to wait for the device to quiesce.
+    func needsQuiesce(_ rule: CommandRule, length: Int) -> Bool {
+        switch rule.quiesce {
+        case .never: return false
+        case .always: return true
+        case .memory: return doesDMA
+        case .configuration:
+            let messages = inbound
+            var request = Reader(messages.payload(length: length))
+            guard let access = try? RegionAccess(decoding: &request) else { return false }
+            guard access.region == RegionIndex.configuration.rawValue,
+                let offset = Int(exactly: access.offset)
+            else {
+                return false
+            }
+            return configuration?.isDeviceControl(offset) ?? false
+        case .feature: return false
+        }
+    }
+
+    /// STOP and STOP_COPY let only few commands through.
+    func isAllowedInMigrationState(_ rule: CommandRule) -> Bool { true }
+}

@@ -1,0 +1,33 @@
+internal import CLinux
+internal import Glibc
+internal import SystemPackage
+internal import VFIOUserSystem
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+/// A client and what was negotiated with it.
+struct Connection: ~Copyable {
+    /// `nil` for standard input and output, which are not the connection's to close.
+    let socket: OwnedFD?
+    let input: CInt
+    let output: CInt
+    /// Where answers to the server's own commands come from, if the client asked for a second socket.
+    let twin: TwinSocket?
+    /// The most data of one DMA_READ or DMA_WRITE, and of migration data, bytes (1 byte...1 MiB).
+    let maxTransfer: Int
+    /// Whether REGION_WRITE_MULTI was agreed.
+    let writesMultiple: Bool
+    /// Whether a warning about commands crossing on one socket was given.
+    var warnedOfCrossing = false
+}
+
+/// The second socket of a connection, with its own stream of replies.
+final class TwinSocket {
+    let socket: OwnedFD
+    let inbound: InboundMessages
+
+    init(_ socket: consuming OwnedFD) throws(Errno) {
+        inbound = try InboundMessages()
+        self.socket = socket
+    }
+}

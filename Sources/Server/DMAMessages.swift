@@ -1,0 +1,174 @@
+internal import CLinux
+internal import Glibc
+internal import SystemPackage
+internal import VFIOUserSystem
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+/// Access to client memory by asking the client: DMA_READ and DMA_WRITE, for memory that came without a descriptor.
+///
+/// One command is outstanding at a time; the call waits for its reply. Requests of the client that arrive meanwhile
+/// on the same socket are kept for later.
+extension DeviceServer {
+    /// Reads `count` bytes of client memory into `target`.
+    ///
+    /// - Throws: `EBUSY` a quiesce is pending; what the client answered; `EINVAL`, `EPROTO` a reply that does not fit the
+    ///   command; `ENOTCONN` the client is gone, and everything of it has been removed.
+    func readByMessage(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(Errno) {
+        var done = 0
+        while done < count {
+            let chunk = try next(count - done)
+            let place = unsafe target + done
+            let access = DMAAccess(address: address &+ UInt64(done), count: UInt64(chunk))
+            try unsafe command(.dmaRead, access, data: nil, expecting: chunk) { data throws(Errno) in
+                unsafe data.withUnsafeBytes { (bytes) in
+                    // The expected count was checked against the reply's length.
+                    if let base = bytes.baseAddress { unsafe memcpy(place, base, chunk) }
+                }
+            }
+            done += chunk
+        }
+    }
+
+    /// Writes `count` bytes from `source` to client memory; as ``readByMessage(_:into:count:)``.
+    func writeByMessage(_ address: UInt64, from source: UnsafeRawPointer, count: Int) throws(Errno) {
+        var done = 0
+        while done < count {
+            let chunk = try next(count - done)
+            let data = unsafe UnsafeRawBufferPointer(start: source + done, count: chunk)
+            let access = DMAAccess(address: address &+ UInt64(done), count: UInt64(chunk))
+            try unsafe command(.dmaWrite, access, data: data, expecting: 0) {
+                _ throws(Errno) in
+            }
+            done += chunk
+        }
+    }
+
+    /// Bytes of the next piece of a transfer.
+    private func next(_ remaining: Int) throws(Errno) -> Int {
+        guard case .none = pending else { throw .resourceBusy }
+        guard let limit = connection?.maxTransfer else { throw .socketNotConnected }
+        return min(limit, remaining)
+    }
+
+    /// Sends one command and gives the data of its reply to `body`.
+    private func command(
+        _ command: Command, _ access: DMAAccess, data: UnsafeRawBufferPointer?, expecting count: Int,
+        _ body: (RawSpan) throws(Errno) -> Void
+    ) throws(Errno) {
+        guard let connection = connectionEnds() else { throw .socketNotConnected }
+        let id = nextCommandID
+        nextCommandID &+= 1
+        do throws(Errno) {
+            // Replies that wait go first: the client may need them before it answers.
+            if !outbound.isEmpty { try outbound.flush(to: connection.output) }
+            try unsafe send(command, id: id, access, data: data, to: connection.commands)
+        } catch {
+            guard Self.meansDisconnected(error) else { throw error }
+            try lostWhileWaiting()
+        }
+        let replies = connection.twin?.inbound ?? inbound
+        let (header, offset, length) = try awaitReply(in: replies, from: connection.replies)
+        defer { replies.remove(at: offset, length: length) }
+        guard header.id == id else { throw .protocolError }
+        guard header.flags.isReply else { throw .invalidArgument }
+        guard !header.flags.contains(.error) else { throw header.error }
+        var reply = Reader(replies.payload(at: offset, length: length))
+        let echo = try DMAAccess(decoding: &reply)
+        guard echo == access, reply.remaining >= count else { throw .invalidArgument }
+        try body(try reply.take(count))
+    }
+
+    private struct Ends {
+        let output: CInt
+        /// Where commands go and replies come from.
+        let commands: CInt
+        let replies: CInt
+        let twin: TwinSocket?
+    }
+
+    private func connectionEnds() -> Ends? {
+        guard let output = connection?.output, let input = connection?.input else { return nil }
+        let twin = connection?.twin ?? nil
+        return Ends(
+            output: output, commands: twin?.socket.number ?? output, replies: twin?.socket.number ?? input,
+            twin: twin)
+    }
+
+    /// Sends header and struct from the stack and the data from where it is, in one call.
+    private func send(
+        _ command: Command, id: UInt16, _ access: DMAAccess, data: UnsafeRawBufferPointer?, to socket: CInt
+    ) throws(Errno) {
+        let dataCount = unsafe data?.count ?? 0
+        var head: [32 of UInt8] = .init(repeating: 0)
+        var span = head.mutableSpan
+        // Bytes are bytes.
+        var writer = Writer(unsafe span.mutableBytes)
+        try MessageHeader(id: id, command: command, payloadByteCount: DMAAccess.byteCount + dataCount)
+            .encode(into: &writer)
+        try access.encode(into: &writer)
+        let total = 32 + dataCount
+        var sent = 0
+        while sent < total {
+            // Both vectors cover live memory: the array on the stack and the caller's data.
+            let count = unsafe withUnsafeMutableBytes(of: &head) { head in
+                let skip = min(sent, 32)
+                let vectors: [2 of iovec] = unsafe [
+                    iovec(iov_base: head.baseAddress.map { unsafe $0 + skip }, iov_len: 32 - skip),
+                    iovec(
+                        iov_base: data?.baseAddress.map {
+                            unsafe UnsafeMutableRawPointer(mutating: $0) + (sent - skip)
+                        },
+                        iov_len: dataCount - (sent - skip)),
+                ]
+                return unsafe vectors.span.withUnsafeBufferPointer {
+                    unsafe clx_send(socket, $0.baseAddress, 2, nil, 0, 0)
+                }
+            }
+            guard count >= 0 else {
+                throw count == -Int(EAGAIN) ? .timedOut : Errno(rawValue: CInt(clamping: -count))
+            }
+            sent += count
+        }
+    }
+
+    /// Waits until a reply has come whole.
+    ///
+    /// - Returns: its header, and where it is in `messages`, behind the request being worked on and others that came meanwhile.
+    private func awaitReply(
+        in messages: InboundMessages, from socket: CInt
+    ) throws(Errno) -> (MessageHeader, offset: Int, length: Int) {
+        var offset = messages.pinnedLength
+        while true {
+            switch messages.head(at: offset) {
+            case .message(let header, let length):
+                if !header.flags.isCommand || messages !== inbound { return (header, offset, length) }
+                warnOfCrossing()
+                offset += length
+            case .malformed(let header):
+                messages.remove(at: offset, length: MessageHeader.byteCount)
+                throw header.flags.isReply ? .invalidArgument : .protocolError
+            case .incomplete:
+                switch messages.receive(from: socket, blocking: true, awaited: offset) {
+                case .received: break
+                case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()
+                case .badControlData(let error), .failed(let error): throw error
+                }
+            }
+        }
+    }
+
+    /// The client went while its reply was awaited: removes everything of it.
+    private func lostWhileWaiting() throws(Errno) -> Never {
+        do throws(Errno) { try disconnect() } catch { throw .socketNotConnected }
+        throw .socketNotConnected
+    }
+
+    private func warnOfCrossing() {
+        guard connection?.warnedOfCrossing == false else { return }
+        connection?.warnedOfCrossing = true
+        log(
+            .warning, "a request of the client crossed a command to it; a second socket would keep them apart"
+        )
+    }
+}

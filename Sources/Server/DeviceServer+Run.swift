@@ -1,0 +1,149 @@
+public import SystemPackage
+internal import VFIOUserSystem
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+extension DeviceServer {
+    /// Carries out the requests that are there, without waiting for more.
+    ///
+    /// Requests that arrived together are all carried out, and their replies sent together.
+    ///
+    /// - Returns: how many requests were carried out, failed ones included; 0 also if all there was were messages
+    ///   refused before that (malformed, or the device could not be quiesced for them).
+    /// - Throws: `EINVAL` not realized, or called from a callback; `EBUSY` waiting for ``quiesced(error:)``;
+    ///   `ENOTCONN` no client, or it has gone and everything of it has been removed; the device's own error when it
+    ///   could not quiesce for a client that has gone (call again); others of `recvmsg` and `sendmsg`.
+    public func poll() throws(Errno) -> Int {
+        try process(blocking: false)
+    }
+
+    /// Carries out requests for ever, waiting for them.
+    ///
+    /// - Throws: as ``poll()``. It returns in no other way.
+    public func run() throws(Errno) -> Never {
+        while true { _ = try process(blocking: true) }
+    }
+
+    /// Serves one client after the other, waiting for each.
+    ///
+    /// Clients whose VERSION is refused are passed over. For ``WaitingMode/blocking`` and devices that quiesce at once.
+    ///
+    /// - Throws: what ends the service: errors of the listening socket; `ENOTCONN` when there can be no further client.
+    public func serve() throws(Errno) -> Never {
+        try realize()
+        while true {
+            do throws(Errno) {
+                try attach()
+                try run()
+            } catch {
+                switch error {
+                case .socketNotConnected where !canGetClients: throw error
+                case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset:
+                    continue
+                default: throw error
+                }
+            }
+        }
+    }
+
+    /// The descriptor to wait on for ``poll()`` or ``attach()`` to have something to do: readable when it is time.
+    /// `nil` if there is none. It changes when a client is attached and when it leaves.
+    public var pollDescriptor: FileDescriptor? {
+        if let input = connection?.input { return FileDescriptor(rawValue: input) }
+        if let candidate = candidate?.number { return FileDescriptor(rawValue: candidate) }
+        let number = listener.pollNumber
+        return number < 0 ? nil : FileDescriptor(rawValue: number)
+    }
+
+    /// What ``pollDescriptor`` depends on.
+    struct Phase: Equatable {
+        let serial: UInt64
+        let hasCandidate: Bool
+    }
+
+    var phase: Phase { Phase(serial: connectionSerial, hasCandidate: candidate != nil) }
+
+    /// Whether a request, or the removal of a client that has gone, waits for ``quiesced(error:)``.
+    public var isQuiescing: Bool {
+        if case .none = pending { return false }
+        return true
+    }
+
+    /// Whether a client is attached.
+    public var isAttached: Bool { connection != nil }
+
+    private var canGetClients: Bool {
+        if case .standardInputAndOutput = endpoint { return false }
+        return listener.pollNumber >= 0
+    }
+
+    private func process(blocking: Bool) throws(Errno) -> Int {
+        guard isRealized, !isProcessing else { throw .invalidArgument }
+        guard case .none = pending else { throw .resourceBusy }
+        guard let input = connection?.input else { throw .socketNotConnected }
+        lastRequestError = nil
+
+        // Left by a call that ended early: nothing makes the socket readable for it.
+        if case .message = inbound.head() { return try carryOutBuffered() }
+        let outcome = inbound.receive(from: input, blocking: blocking)
+        switch outcome {
+        case .received: return try carryOutBuffered()
+        case .wouldBlock: return 0
+        case .ended:
+            try disconnect()
+            throw .socketNotConnected
+        case .badControlData(let error), .failed(let error): throw error
+        }
+    }
+
+    /// Carries out every complete request that has been received, and sends the replies.
+    ///
+    /// Nothing complete is left behind: buffered requests do not make the socket readable again.
+    func carryOutBuffered() throws(Errno) -> Int {
+        var handled = 0
+        var failure: Errno?
+        let serial = connectionSerial
+        scan: while serial == connectionSerial {
+            switch inbound.head() {
+            case .incomplete: break scan
+            case .malformed(let header):
+                refuse(header, length: MessageHeader.byteCount, .invalidArgument)
+            case .message(let header, let length):
+                do throws(Errno) {
+                    switch try carryOut(header, length: length) {
+                    case .done: handled += 1
+                    case .refused: break
+                    case .pending:
+                        failure = .resourceBusy
+                        break scan
+                    }
+                } catch {
+                    failure = failure ?? error
+                }
+            }
+        }
+        try flush(to: serial)
+        if let failure { throw failure }
+        return handled
+    }
+
+    /// Sends the replies gathered so far, unless that connection is gone. If it turns out to be gone now, its client's
+    /// state is removed, or that is started.
+    private func flush(to serial: UInt64) throws(Errno) {
+        guard serial == connectionSerial, !outbound.isEmpty, let output = connection?.output else { return }
+        do throws(Errno) {
+            try outbound.flush(to: output)
+        } catch {
+            guard Self.meansDisconnected(error) else { throw error }
+            guard case .none = pending else { return }
+            do throws(Errno) { try disconnect() } catch { lastRequestError = error }
+        }
+    }
+
+    static func meansDisconnected(_ error: Errno) -> Bool {
+        switch error {
+        case .brokenPipe, .connectionReset, .socketNotConnected, .timedOut: true
+        default: false
+        }
+    }
+}

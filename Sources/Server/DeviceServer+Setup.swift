@@ -1,0 +1,107 @@
+public import SystemPackage
+internal import VFIOUserAddressSpace
+
+extension DeviceServer {
+    /// Declares, replaces or (size 0) clears a region. At any time; clients see it when they next ask.
+    ///
+    /// The configuration region's size always follows the kind of device (``initializePCI(_:)``).
+    ///
+    /// - Throws: `EINVAL`, with nothing changed: flags name neither reading nor writing; ``Region/Flags/alwaysDevice`` without
+    ///   a handler; areas without a file or outside the region; a BAR whose size is no power of two or below 16 (memory) or
+    ///   4 (I/O) bytes; a 64-bit BAR at an odd index or below one that is in use; a BAR that is the upper half of
+    ///   another; a configuration region that is not readable and writable or is memory.
+    public func setRegion(_ index: RegionIndex, _ region: Region) throws(Errno) {
+        try check(index, region)
+        var state = RegionState()
+        state.size = region.size
+        state.flags = region.flags
+        state.isHandled = region.isHandled
+        state.file = region.file?.rawValue ?? -1
+        state.fileOffset = region.fileOffset
+        state.areas = region.mappableAreas
+        if state.file >= 0, state.areas.isEmpty { state.areas = [Region.Area(offset: 0, size: region.size)] }
+        let place = Int(index.rawValue)
+        state.notifiers = regions[place].notifiers
+        if index == .configuration, let configuration { state.size = UInt64(configuration.size) }
+        regions[place] = state
+        configurationFollows(index)
+    }
+
+    private func check(_ index: RegionIndex, _ region: Region) throws(Errno) {
+        let flags = region.flags
+        guard Region.Flags.all.isSuperset(of: flags), !flags.isDisjoint(with: .readWrite) else {
+            throw .invalidArgument
+        }
+        guard !flags.contains(.alwaysDevice) || region.isHandled else { throw .invalidArgument }
+        guard region.mappableAreas.isEmpty || region.file != nil else { throw .invalidArgument }
+        if index.isBAR { try checkBAR(Int(index.rawValue), region) }
+        if index == .configuration {
+            guard flags.isSuperset(of: .readWrite), !flags.contains(.memory) else { throw .invalidArgument }
+        }
+        for area in region.mappableAreas {
+            let (end, overflows) = area.offset.addingReportingOverflow(area.size)
+            guard !overflows, end <= region.size else { throw .invalidArgument }
+        }
+    }
+
+    private func checkBAR(_ index: Int, _ region: Region) throws(Errno) {
+        let least: UInt64 = region.flags.contains(.memory) ? 16 : 4
+        guard region.size == 0 || (region.size >= least && region.size.nonzeroBitCount == 1) else {
+            throw .invalidArgument
+        }
+        if index % 2 == 1 {
+            guard !region.flags.contains(.bits64), !regions[index - 1].flags.contains(.bits64) else {
+                throw .invalidArgument
+            }
+        } else if region.flags.contains(.bits64) {
+            guard regions[index + 1].size == 0 else { throw .invalidArgument }
+        }
+    }
+
+    /// Adds an eventfd that the client may have writes signalled through (DEVICE_GET_REGION_IO_FDS). It cannot be removed.
+    ///
+    /// - Throws: `EINVAL` the range does not lie within the region, which must be declared before.
+    public func addIOEventFD(_ notifier: IOEventFD, to index: RegionIndex) throws(Errno) {
+        let place = Int(index.rawValue)
+        let (end, overflows) = notifier.offset.addingReportingOverflow(UInt64(notifier.size))
+        guard !overflows, end <= regions[place].size else { throw .invalidArgument }
+        regions[place].notifiers.insert(notifier, at: 0)
+    }
+
+    /// Says how many vectors of a kind the device has. By default 1 for error and request, 0 for the others.
+    ///
+    /// - Throws: `EINVAL` after ``realize()`` when there is no room for so many.
+    public func setInterruptCount(_ kind: InterruptKind, _ count: UInt32) throws(Errno) {
+        guard !isRealized || Int(count) <= interrupts.count else { throw .invalidArgument }
+        interruptCounts[Int(kind.rawValue)] = count
+    }
+
+    /// Lets the device use client memory. Without, a client's DMA_MAP and DMA_UNMAP succeed and do nothing.
+    ///
+    /// Calling it again starts anew: what a client has mapped is gone.
+    ///
+    /// - Parameter maxRegions: how many mappings a client may have.
+    /// - Throws: `ENOMEM`.
+    public func enableDMA(maxRegions: Int = 65_535) throws(Errno) {
+        let spaces = try IOASTable(limit: maxRegions)
+        removeAllDMARegions()
+        if isAttached { spaces.beginLegacy() }
+        self.spaces = spaces
+        doesDMA = true
+    }
+
+    /// Signals interrupt `vector` to the client; INTx is vector 0.
+    ///
+    /// - Throws: `EINVAL` no such vector, `ENOENT` the client has not enabled it, otherwise what writing its eventfd gave.
+    public func triggerInterrupt(_ vector: UInt32) throws(Errno) {
+        try interrupts.trigger(vector)
+    }
+
+    /// Signals the error or request interrupt.
+    ///
+    /// - Throws: as ``triggerInterrupt(_:)``.
+    public func triggerInterrupt(_ kind: InterruptKind, vector: UInt32 = 0) throws(Errno) {
+        guard vector < interruptCounts[Int(kind.rawValue)] else { throw .invalidArgument }
+        try interrupts.trigger(kind, Int(vector))
+    }
+}

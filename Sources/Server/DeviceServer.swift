@@ -1,0 +1,106 @@
+internal import CLinux
+public import SystemPackage
+internal import VFIOUserAddressSpace
+internal import VFIOUserPCI
+internal import VFIOUserSystem
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+/// A PCI device served to one client at a time over a UNIX socket.
+///
+/// Make one, declare regions, interrupts, capabilities and DMA, ``realize()`` it, then ``attach()`` a client and
+/// ``run()`` (or ``poll()``) until that throws `ENOTCONN`; then attach the next. ``serve()`` does all that.
+///
+/// A server is used from one thread at a time. Different servers are independent. Address translation and access to
+/// client memory may happen on other threads while no request that changes client memory is carried out, which is
+/// what quiescing is for (``Device/quiesce(on:)``).
+public final class DeviceServer {
+    // MARK: Set by the device's author
+
+    /// The device. The server keeps it alive.
+    public let device: any Device
+    /// How long the server waits in ``WaitingMode/polling`` for a client that stops in the middle of something,
+    /// milliseconds, before it gives the client up.
+    public static let stallLimit: Int32 = 5000
+    /// Receives log messages up to ``logLevel``.
+    public var logHandler: ((LogLevel, String) -> Void)?
+    /// The least severe level that is logged.
+    public var logLevel: LogLevel = .error
+
+    let waitingMode: WaitingMode
+    let endpoint: Endpoint
+    var isRealized = false
+    var regions = [RegionState](repeating: RegionState(), count: RegionIndex.allCases.count)
+    var interruptCounts: [UInt32] = [0, 0, 0, 1, 1]
+    var configuration: ConfigSpace?
+    /// Whether the device uses client memory.
+    var doesDMA = false
+
+    // MARK: The connection
+
+    let listener: Listener
+    /// The client, once negotiated.
+    var connection: Connection?
+    /// A client that has connected and not sent all of its VERSION yet.
+    var candidate: OwnedFD?
+    let inbound: InboundMessages
+    let outbound: OutboundMessages
+    var interrupts = InterruptTable(count: 0)
+    var spaces: IOASTable
+    /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.
+    var connectionSerial: UInt64 = 0
+
+    // MARK: Requests
+
+    /// What waits for the device to quiesce.
+    enum PendingWork { case none, request, disconnect }
+    var pending = PendingWork.none
+    /// Whether a request is being carried out, that is, whether the caller is a callback.
+    var isProcessing = false
+    /// Whether the device may be regarded as quiesced until the present call returns.
+    var isQuiesced = false
+    /// The error that the last failed request of the last call got; `nil` if none failed.
+    public internal(set) var lastRequestError: Errno?
+    /// Descriptors to send with the reply being made. They belong to the device's author.
+    var replyDescriptors: [CInt] = []
+    var nextCommandID: UInt16 = 1
+
+    /// Makes a server; clients can connect from now on, though nothing is answered before ``attach()``.
+    ///
+    /// - Throws: `EADDRINUSE`, `ENOENT`, `ENAMETOOLONG` and others of `bind`; `ENOMEM`.
+    public init(_ device: any Device, at endpoint: Endpoint, waiting: WaitingMode = .blocking) throws(Errno) {
+        self.device = device
+        self.endpoint = endpoint
+        waitingMode = waiting
+        listener = try Listener(endpoint, isNonblocking: waiting == .polling)
+        inbound = try InboundMessages(isSocket: listener.isSocket)
+        outbound = try OutboundMessages(isSocket: listener.isSocket)
+        spaces = try IOASTable()
+    }
+
+    /// Finishes the set-up: gives the device its configuration space if ``initializePCI(_:)`` was not called, and fills in
+    /// what follows from the regions and interrupts. A second call does nothing.
+    ///
+    /// - Throws: `ENOMEM`.
+    public func realize() throws(Errno) {
+        guard !isRealized else { return }
+        let configurationSize = regions[Int(RegionIndex.configuration.rawValue)].size
+        if configuration == nil {
+            try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))
+        }
+        interrupts = InterruptTable(count: Int(interruptCounts.max() ?? 0))
+        realizeConfigurationSpace()
+        isRealized = true
+    }
+
+    /// Takes everything down: the device is told that its client memory goes and that it is reset; sockets are
+    /// closed and the socket's path is removed. The device must be quiesced already. Further calls do nothing.
+    public func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        pending = .none
+        dropClient()
+        listener.close()
+    }
+    private var isClosed = false
+}

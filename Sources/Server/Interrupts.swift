@@ -1,0 +1,87 @@
+internal import Glibc
+internal import SystemPackage
+internal import VFIOUserSystem
+
+/// The kinds of interrupts of a PCI device (VFIO_PCI_*_IRQ_INDEX).
+public enum InterruptKind: UInt32, CaseIterable, Sendable {
+    case intx, msi, msix, error, request
+}
+
+/// The eventfds through which interrupts reach the client.
+///
+/// INTx, MSI and MSI-X share one table of vectors, since a device uses one kind at a time; error and request have one
+/// slot each. The table owns its descriptors.
+///
+/// Unsafe inside: the slots are raw memory so that a trigger is one load and one system call. `count` bounds every access.
+@safe final class InterruptTable {
+    private let slots: UnsafeMutablePointer<CInt>
+    /// Vectors that INTx, MSI and MSI-X share.
+    let count: Int
+
+    private static let extra = 2
+
+    init(count: Int) {
+        self.count = count
+        unsafe slots = .allocate(capacity: count + Self.extra)
+        unsafe slots.initialize(repeating: -1, count: count + Self.extra)
+    }
+
+    deinit {
+        closeAll()
+        unsafe slots.deallocate()
+    }
+
+    /// Where the vectors of a kind begin in the table.
+    private func base(of kind: InterruptKind) -> Int {
+        switch kind {
+        case .intx, .msi, .msix: 0
+        case .error: count
+        case .request: count + 1
+        }
+    }
+
+    /// Gives vector `index` an eventfd, or none, closing the one it had. Out of range: the eventfd is closed.
+    func set(_ kind: InterruptKind, _ index: Int, _ eventFD: consuming OwnedFD?) {
+        let slot = base(of: kind) + index
+        guard index >= 0, slot < count + Self.extra else { return }
+        let old = unsafe slots[slot]
+        switch consume eventFD {
+        case .some(let descriptor): unsafe slots[slot] = descriptor.release()
+        case .none: unsafe slots[slot] = -1
+        }
+        if old >= 0 { _ = close(old) }
+    }
+
+    /// Adds 1 to the eventfd of a vector.
+    ///
+    /// - Throws: `EINVAL` out of range, `ENOENT` no eventfd, otherwise the error of the write.
+    func trigger(_ kind: InterruptKind, _ index: Int) throws(Errno) {
+        let slot = base(of: kind) + index
+        guard index >= 0, slot < count + Self.extra else { throw .invalidArgument }
+        try signal(slot)
+    }
+
+    /// ``trigger(_:_:)`` of the shared vectors.
+    @inline(__always)
+    func trigger(_ vector: UInt32) throws(Errno) {
+        guard vector < count else { throw .invalidArgument }
+        try signal(Int(vector))
+    }
+
+    @inline(__always)
+    private func signal(_ slot: Int) throws(Errno) {
+        let eventFD = unsafe slots[slot]
+        guard eventFD >= 0 else { throw .noSuchFileOrDirectory }
+        var one: UInt64 = 1
+        let written = unsafe write(eventFD, &one, 8)
+        if written < 0 { throw Errno(rawValue: errno) }
+    }
+
+    /// Takes all eventfds away.
+    func closeAll() {
+        for slot in 0..<count + Self.extra where unsafe slots[slot] >= 0 {
+            _ = unsafe close(slots[slot])
+            unsafe slots[slot] = -1
+        }
+    }
+}

@@ -1,0 +1,177 @@
+internal import CLinux
+internal import Glibc
+public import SystemPackage
+internal import VFIOUserAddressSpace
+internal import VFIOUserSystem
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+extension DeviceServer {
+    /// Milliseconds a polling server waits for the VERSION of a client that has connected; after that the client is
+    /// kept and the next ``attach()`` goes on.
+    static let versionGrace: CInt = 100
+
+    /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
+    ///
+    /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
+    ///   this one's VERSION is refused; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
+    ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
+    ///   `sendmsg`. After a refusal the next client can be attached.
+    public func attach() throws(Errno) {
+        guard connection == nil, !isProcessing else { throw .invalidArgument }
+        if case .standardInputAndOutput = endpoint {
+            inbound.reset()
+            try negotiate(on: nil)
+            return
+        }
+        if let candidate = candidate.take() {
+            try negotiate(on: candidate)
+        } else {
+            let client = try listener.accept()
+            inbound.reset()
+            try setTimeouts(client.number)
+            try negotiate(on: client)
+        }
+    }
+
+    /// Bounds what a polling server can be made to wait by a client that stops reading, or answering its commands.
+    private func setTimeouts(_ socket: CInt) throws(Errno) {
+        guard waitingMode == .polling else { return }
+        var limit = timeval(tv_sec: Int(Self.stallLimit) / 1000, tv_usec: Int(Self.stallLimit) % 1000 * 1000)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        // The option's value is a whole, initialised timeval of that size.
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO]
+        where unsafe setsockopt(socket, SOL_SOCKET, option, &limit, size) != 0 {
+            throw Errno(rawValue: errno)
+        }
+    }
+
+    private func negotiate(on socket: consuming OwnedFD?) throws(Errno) {
+        let input = socket?.number ?? STDIN_FILENO
+        let output = socket?.number ?? STDOUT_FILENO
+        var isComplete = false
+        defer { if !isComplete { outbound.reset() } }
+
+        let header: MessageHeader
+        let length: Int
+        do throws(Errno) {
+            (header, length) = try receiveVersion(from: input)
+        } catch {
+            if error == .wouldBlock { candidate = consume socket }
+            throw error
+        }
+        let descriptors = inbound.takeDescriptors()
+        guard descriptors.count == 0 else { throw .badAddress }
+        guard header.flags.isCommand else { throw .invalidArgument }
+
+        let settings: Settings
+        do throws(Errno) {
+            let messages = inbound
+            settings = try agree(header, Reader(messages.payload(length: length)), to: output)
+        } catch {
+            outbound.commitError(header, error)
+            try? outbound.flush(to: output)
+            log(.error, "client refused at VERSION: \(error)")
+            throw error
+        }
+        inbound.consume(length)
+
+        var twin: TwinSocket?
+        var clientEnd: OwnedFD?
+        if settings.wantsTwin {
+            clientEnd = try makeTwin(&twin)
+        }
+        let number = clientEnd?.number
+        outbound.commit(header.reply(payloadByteCount: settings.replyCount), count: settings.replyCount)
+        try outbound.flush(to: output, descriptors: number.map { [$0] } ?? [])
+        isComplete = true
+        connection = Connection(
+            socket: socket, input: input, output: output, twin: twin, maxTransfer: settings.maxTransfer,
+            writesMultiple: settings.writesMultiple)
+        connectionSerial &+= 1
+        spaces.beginLegacy()
+    }
+}
+
+extension DeviceServer {
+    /// What was agreed with a client.
+    private struct Settings {
+        var maxTransfer: Int
+        var wantsTwin: Bool
+        var writesMultiple: Bool
+        /// Bytes of the reply's payload.
+        var replyCount: Int
+    }
+
+    /// Receives until the first message is complete.
+    ///
+    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `ENOMSG`, `ECONNRESET`, `EINVAL` for a size that cannot
+    ///   be, `EFAULT` for broken control data.
+    private func receiveVersion(from input: CInt) throws(Errno) -> (MessageHeader, Int) {
+        while true {
+            switch inbound.head() {
+            case .message(let header, let length): return (header, length)
+            case .malformed: throw .invalidArgument
+            case .incomplete: break
+            }
+            switch inbound.receive(from: input, blocking: waitingMode == .blocking) {
+            case .received: break
+            case .wouldBlock:
+                var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
+                // One entry, as said. An interrupted wait counts as over.
+                guard unsafe CLinux.poll(&waiting, 1, Self.versionGrace) > 0 else { throw .wouldBlock }
+            case .ended:
+                let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
+                throw isBetween ? .noMessage : .connectionReset
+            case .badControlData(let error), .failed(let error): throw error
+            }
+        }
+    }
+
+    /// Judges a VERSION and writes the reply's payload.
+    private func agree(
+        _ header: MessageHeader, _ request: consuming Reader, to output: CInt
+    ) throws(Errno) -> Settings {
+        guard header.command == Command.version.rawValue else { throw .invalidArgument }
+        let version = try Version(decoding: &request).negotiated()
+        let offered = try ClientCapabilities(decoding: &request, readingIOMMUFD: false)
+        if let pageSize = offered.migrationPageSize, canMigrate, pageSize != 0,
+            pageSize != sysconf(CInt(_SC_PAGESIZE))
+        {
+            throw .invalidArgument
+        }
+        var granted = ServerCapabilities()
+        let wantsTwin = offered.wantsTwinSocket && offered.maxFDs > 0 && listener.isSocket
+        if canMigrate { granted.migrationPageSize = Int64(sysconf(CInt(_SC_PAGESIZE))) }
+        if wantsTwin { granted.twinSocketFDIndex = 0 }
+        granted.writeMultiple = offered.writeMultiple
+        if offered.pageSizes != nil { granted.pageSizes = Int64(sysconf(CInt(_SC_PAGESIZE))) }
+        if let maps = offered.maxDMAMaps, doesDMA { granted.maxDMAMaps = min(maps, Int64(spaces.limit)) }
+
+        let replies = outbound
+        var reply = Writer(try replies.payload(capacity: Limits.maxCapabilityByteCount, to: output))
+        try version.encode(into: &reply)
+        try granted.encode(into: &reply)
+        return Settings(
+            maxTransfer: offered.maxTransferByteCount, wantsTwin: wantsTwin,
+            writesMultiple: offered.writeMultiple,
+            replyCount: reply.written)
+    }
+
+    /// Makes the second socket and returns the client's end.
+    private func makeTwin(_ twin: inout TwinSocket?) throws(Errno) -> OwnedFD {
+        var pair: [2 of CInt] = [-1, -1]
+        var span = pair.mutableSpan
+        // The call fills both elements.
+        _ = try unsafe span.withUnsafeMutableBufferPointer { unsafe clx_socket_pair($0.baseAddress) }
+            .orErrno()
+        let theirs = OwnedFD(adopting: pair[1])
+        let ours = OwnedFD(adopting: pair[0])
+        try setTimeouts(ours.number)
+        twin = try TwinSocket(ours)
+        return theirs
+    }
+
+    /// Whether the device can be migrated.
+    var canMigrate: Bool { false }
+}

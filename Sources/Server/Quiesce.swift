@@ -1,0 +1,81 @@
+public import SystemPackage
+internal import VFIOUserAddressSpace
+internal import VFIOUserTransport
+internal import VFIOUserWire
+
+extension DeviceServer {
+    /// The device is quiesced, as asked by ``Device/quiesce(on:)``, or (`error`) cannot be.
+    ///
+    /// The request that waited is carried out and answered inside this call, and so are those that have arrived
+    /// behind it; the device counts as quiesced until this returns. With an error, the request fails with that
+    /// error, and the removal of a client that has gone is tried again by the next ``poll()``.
+    ///
+    /// - Throws: `EINVAL` nothing waits for the device; other errors of sending the reply. A request that fails, or a
+    ///   client that has gone meanwhile, is no error.
+    public func quiesced(error: Errno? = nil) throws(Errno) {
+        let work = pending
+        guard !isProcessing else { throw .invalidArgument }
+        switch work {
+        case .none: throw .invalidArgument
+        case .disconnect:
+            pending = .none
+            if error == nil { dropClient() }
+        case .request:
+            pending = .none
+            guard case .message(let header, let length) = inbound.head() else { return }
+            let serial = connectionSerial
+            isQuiesced = error == nil
+            defer { isQuiesced = false }
+            if let error {
+                refuse(header, length: length, error)
+            } else {
+                try execute(header, length: length)
+            }
+            guard serial == connectionSerial else { return }
+            _ = try continueBuffered()
+        }
+    }
+
+    /// Carries on with what has been received; another request may have to wait in turn.
+    private func continueBuffered() throws(Errno) {
+        do throws(Errno) {
+            _ = try carryOutBuffered()
+        } catch .resourceBusy {
+            return
+        }
+    }
+
+    /// The client has gone: quiesces the device, then removes everything of that client.
+    ///
+    /// - Throws: `EBUSY` when the device needs time, or its error; the client's state is still there then.
+    func disconnect() throws(Errno) {
+        if !isQuiesced {
+            let state: QuiesceState
+            isProcessing = true
+            defer { isProcessing = false }
+            state = try device.quiesce(on: self)
+            if case .pending = state {
+                pending = .disconnect
+                throw .resourceBusy
+            }
+        }
+        dropClient()
+    }
+
+    /// Removes everything of the client: its memory in ascending order, then resets the device, then interrupts and sockets.
+    func dropClient() {
+        let wasProcessing = isProcessing
+        isProcessing = true
+        defer { isProcessing = wasProcessing }
+        removeAllDMARegions()
+        spaces.endConnection()
+        try? device.reset(.lostConnection, on: self)
+        interrupts.closeAll()
+        inbound.reset()
+        outbound.reset()
+        connection = nil
+        candidate = nil
+        pending = .none
+        connectionSerial &+= 1
+    }
+}

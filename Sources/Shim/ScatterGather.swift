@@ -1,0 +1,111 @@
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
+// These functions are documented in the header they implement.
+
+public import CVFIOUser
+internal import Glibc
+internal import SystemPackage
+internal import VFIOUserAddressSpace
+internal import VFIOUserServer
+
+// dma_sg_t is opaque in C and an SGEntry here; arrays of them come from the program, which got their size from
+// dma_sg_size(). An entry is only ever copied out and checked against the mappings, so its bytes can be anything.
+
+@_cdecl("dma_sg_size") @implementation
+public func dma_sg_size() -> Int { MemoryLayout<SGEntry>.stride }
+
+@_cdecl("vfu_addr_to_sgl") @implementation
+public func vfu_addr_to_sgl(
+    _ vfu_ctx: OpaquePointer!, _ dma_addr: vfu_dma_addr_t!, _ len: Int, _ sgl: OpaquePointer!,
+    _ max_nr_sgs: Int, _ prot: CInt
+) -> CInt {
+    do throws(Errno) {
+        let count = try unsafe ContextBlock.translator(of: vfu_ctx).translate(
+            UInt64(UInt(bitPattern: dma_addr)), UInt64(UInt(bitPattern: len)), AccessRights(protection: prot),
+            into: entries(sgl), capacity: max_nr_sgs)
+        if count < 0 { errno = 0 }
+        return CInt(clamping: count)
+    } catch {
+        return failure(error)
+    }
+}
+
+@_cdecl("vfu_sg_is_mappable") @implementation
+public func vfu_sg_is_mappable(_ vfu_ctx: OpaquePointer!, _ sg: OpaquePointer!) -> Bool {
+    guard let entry = unsafe entries(sg)?.pointee else { return false }
+    return unsafe ContextBlock.translator(of: vfu_ctx).isMappable(entry)
+}
+
+@_cdecl("vfu_sgl_get") @implementation
+public func vfu_sgl_get(
+    _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int,
+    _ flags: CInt
+) -> CInt {
+    guard flags == 0, cnt > 0, let entries = unsafe entries(sgl), let iov = unsafe iov else {
+        return failure(.invalidArgument)
+    }
+    do throws(Errno) {
+        let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+        var place = 0
+        repeat {
+            let entry = unsafe entries[place]
+            unsafe iov[place].iov_base = try translator.localAddress(of: entry)
+            unsafe iov[place].iov_len = Int(truncatingIfNeeded: entry.length)
+            place &+= 1
+        } while place < cnt
+        return 0
+    } catch {
+        return failure(error)
+    }
+}
+
+@_cdecl("vfu_sgl_put") @implementation
+public func vfu_sgl_put(
+    _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int
+) {
+    unsafe vfu_sgl_mark_dirty(vfu_ctx, sgl, cnt)
+}
+
+@_cdecl("vfu_sgl_mark_dirty") @implementation
+public func vfu_sgl_mark_dirty(_ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ cnt: Int) {
+    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+    guard translator.isLogging, cnt > 0, let entries = unsafe entries(sgl) else { return }
+    for place in 0..<cnt { translator.markDirty(unsafe entries[place]) }
+}
+
+@_cdecl("vfu_sgl_read") @implementation
+public func vfu_sgl_read(
+    _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ sg_cnt: Int, _ data: UnsafeMutableRawPointer!,
+    _ flags: CInt
+) -> CInt {
+    result { () throws(Errno) in
+        let entry = unsafe try single(sgl, sg_cnt, flags)
+        guard let data = unsafe data else { throw .badAddress }
+        try unsafe server(vfu_ctx).read(entry, into: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+    }
+}
+
+@_cdecl("vfu_sgl_write") @implementation
+public func vfu_sgl_write(
+    _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ sg_cnt: Int, _ data: UnsafeMutableRawPointer!,
+    _ flags: CInt
+) -> CInt {
+    result { () throws(Errno) in
+        let entry = unsafe try single(sgl, sg_cnt, flags)
+        guard let data = unsafe data else { throw .badAddress }
+        try unsafe server(vfu_ctx).write(
+            entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+    }
+}
+
+@inline(__always)
+private func entries(_ sgl: OpaquePointer?) -> UnsafeMutablePointer<SGEntry>? {
+    unsafe UnsafeMutablePointer(sgl)
+}
+
+/// The one entry that a copying function takes.
+private func single(_ sgl: OpaquePointer?, _ count: Int, _ flags: CInt) throws(Errno) -> SGEntry {
+    guard flags & ~CInt(VFU_SGL_DIRECT_ACCESS) == 0 else { throw .invalidArgument }
+    guard count == 1 else { throw .notSupported }
+    guard let entries = unsafe entries(sgl) else { throw .invalidArgument }
+    return unsafe entries.pointee
+}
