@@ -13,6 +13,7 @@ session_open() {
     trap session_close EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
+    "$session_source/scripts/need" build-essential pkg-config || return 1
     if [[ -n ${VFU_PREFIX:-} ]]; then
         session_prefix=$VFU_PREFIX
     else
@@ -96,7 +97,7 @@ server_stop() {
 guest_start() {
     : >"$session/console"
     "$session_scripts/boot" --root "$session_root" --script "$session_scripts/serial-in-guest.sh" \
-        --socket "$session_socket" --reboot >"$session/console" 2>&1 7>&- &
+        --socket "$session_socket" --reboot --timeout 600 >"$session/console" 2>&1 7>&- &
     session_guest=$!
 }
 
@@ -108,9 +109,9 @@ guest_wait() {
     return "$status"
 }
 
-# Waits for a command to succeed, while the guest (if there is one) runs; at most a minute.
+# Waits for a command to succeed, while the guest (if there is one) runs; at most two minutes.
 wait_for() {
-    local end=$((SECONDS + 60))
+    local end=$((SECONDS + 120))
     while ! "$@"; do
         ((SECONDS < end)) || return 1
         [[ -z $session_guest ]] || kill -0 "$session_guest" 2>/dev/null || return 1
