@@ -19,7 +19,7 @@ include=$1
 library=$(cd "$2" && pwd) || exit 2
 shift 2
 
-all="context negotiate request_errors region region_info io_fds irq dma_map dma_unmap sgl sgl_messages pci_header pci_caps
+all="context negotiate request_errors region region_info write_multi io_fds irq dma_map dma_unmap sgl sgl_messages pci_header pci_caps
 pci_ext_caps quiesce reset migration dirty disconnect hostile"
 [ $# -gt 0 ] || set -- $all
 
