@@ -73,9 +73,11 @@ extension DeviceServer {
         guard header.id == id else { throw .protocolError }
         guard header.flags.isReply else { throw .invalidArgument }
         guard !header.flags.contains(.error) else { throw header.error }
+        guard length > MessageHeader.byteCount else { throw .invalidArgument }
+        // A reply that announces less than it has to carry ends the connection, as a cut one does.
+        guard length >= 32 + count else { try lostWhileWaiting() }
         var reply = Reader(replies.payload(at: offset, length: length))
-        let echo = try DMAAccess(decoding: &reply)
-        guard echo == access, reply.remaining >= count else { throw .invalidArgument }
+        guard try DMAAccess(decoding: &reply) == access else { throw .invalidArgument }
         try body(try reply.take(count))
     }
 
@@ -149,6 +151,11 @@ extension DeviceServer {
                 messages.remove(at: offset, length: MessageHeader.byteCount)
                 throw header.flags.isReply ? .invalidArgument : .protocolError
             case .incomplete:
+                // Only replies belong on a second socket; the rest of anything else is not waited for.
+                if messages !== inbound, let header = messages.header(of: offset), !header.flags.isReply {
+                    messages.remove(at: offset, length: MessageHeader.byteCount)
+                    throw .invalidArgument
+                }
                 switch messages.receive(from: socket, blocking: true, awaited: offset) {
                 case .received: break
                 case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()

@@ -90,6 +90,9 @@ extension DeviceServer {
         doesDMA = true
     }
 
+    /// Whether ``enableDMA(maxRegions:)`` was called.
+    public var isDMAEnabled: Bool { doesDMA }
+
     /// Signals interrupt `vector` to the client; INTx is vector 0.
     ///
     /// - Throws: `EINVAL` no such vector, `ENOENT` the client has not enabled it, otherwise what writing its eventfd gave.

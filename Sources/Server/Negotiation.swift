@@ -7,9 +7,9 @@ internal import VFIOUserTransport
 internal import VFIOUserWire
 
 extension DeviceServer {
-    /// Milliseconds a polling server waits for the VERSION of a client that has connected; after that the client is
-    /// kept and the next ``attach()`` goes on.
-    static let versionGrace: CInt = 100
+    /// Milliseconds a polling server waits for the VERSION of a client that has just connected; after that the client
+    /// is kept, and the next ``attach()`` goes on without waiting.
+    static let versionGrace = 100
 
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
@@ -19,18 +19,29 @@ extension DeviceServer {
     ///   `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
         guard connection == nil, !isProcessing else { throw .invalidArgument }
+        do throws(Errno) {
+            try negotiate()
+        } catch {
+            // A client that is kept goes on where it stopped.
+            if candidate == nil {
+                inbound.reset()
+                outbound.reset()
+            }
+            throw error
+        }
+    }
+
+    private func negotiate() throws(Errno) {
         if case .standardInputAndOutput = endpoint {
             inbound.reset()
-            try negotiate(on: nil)
-            return
-        }
-        if let candidate = candidate.take() {
-            try negotiate(on: candidate)
+            try negotiate(on: nil, grace: 0)
+        } else if let candidate = candidate.take() {
+            try negotiate(on: candidate, grace: 0)
         } else {
             let client = try listener.accept()
             inbound.reset()
             try setTimeouts(client.number)
-            try negotiate(on: client)
+            try negotiate(on: client, grace: Self.versionGrace)
         }
     }
 
@@ -46,16 +57,13 @@ extension DeviceServer {
         }
     }
 
-    private func negotiate(on socket: consuming OwnedFD?) throws(Errno) {
+    private func negotiate(on socket: consuming OwnedFD?, grace: Int) throws(Errno) {
         let input = socket?.number ?? STDIN_FILENO
         let output = socket?.number ?? STDOUT_FILENO
-        var isComplete = false
-        defer { if !isComplete { outbound.reset() } }
-
         let header: MessageHeader
         let length: Int
         do throws(Errno) {
-            (header, length) = try receiveVersion(from: input)
+            (header, length) = try receiveVersion(from: input, grace: grace)
         } catch {
             if error == .wouldBlock { candidate = consume socket }
             throw error
@@ -84,7 +92,6 @@ extension DeviceServer {
         let number = clientEnd?.number
         outbound.commit(header.reply(payloadByteCount: settings.replyCount), count: settings.replyCount)
         try outbound.flush(to: output, descriptors: number.map { [$0] } ?? [])
-        isComplete = true
         connection = Connection(
             socket: socket, input: input, output: output, twin: twin, maxTransfer: settings.maxTransfer,
             writesMultiple: settings.writesMultiple)
@@ -107,7 +114,8 @@ extension DeviceServer {
     ///
     /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `ENOMSG`, `ECONNRESET`, `EINVAL` for a size that cannot
     ///   be, `EFAULT` for broken control data.
-    private func receiveVersion(from input: CInt) throws(Errno) -> (MessageHeader, Int) {
+    private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
+        let deadline = Self.milliseconds() + grace
         while true {
             switch inbound.head() {
             case .message(let header, let length): return (header, length)
@@ -119,7 +127,8 @@ extension DeviceServer {
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
                 // One entry, as said. An interrupted wait counts as over.
-                guard unsafe CLinux.poll(&waiting, 1, Self.versionGrace) > 0 else { throw .wouldBlock }
+                let left = deadline - Self.milliseconds()
+                guard left > 0, unsafe CLinux.poll(&waiting, 1, CInt(clamping: left)) > 0 else { throw .wouldBlock }
             case .ended:
                 let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
                 throw isBetween ? .noMessage : .connectionReset
@@ -170,6 +179,14 @@ extension DeviceServer {
         try setTimeouts(ours.number)
         twin = try TwinSocket(ours)
         return theirs
+    }
+
+    /// Milliseconds since some moment.
+    private static func milliseconds() -> Int {
+        var now = timespec()
+        // The clock exists; the structure is the call's to fill.
+        _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
+        return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
     }
 
     /// Whether the device can be migrated.

@@ -21,7 +21,7 @@ public func vfu_setup_region(
             // As many as the caller says; the base of each is an offset in the region.
             guard let area = unsafe mmap_areas?[place] else { break }
             let start = unsafe UInt64(UInt(bitPattern: area.iov_base))
-            unsafe areas.append(Region.Area(offset: start, size: UInt64(area.iov_len)))
+            unsafe areas.append(Region.Area(offset: start, size: UInt64(UInt(bitPattern: area.iov_len))))
         }
         let region = unsafe Region(
             size: UInt64(size), flags: Region.Flags(rawValue: UInt32(bitPattern: flags)),

@@ -25,7 +25,7 @@ public func vfu_addr_to_sgl(
         if count < 0 { errno = 0 }
         return CInt(clamping: count)
     } catch {
-        return failure(error)
+        return unsafe failure(server(vfu_ctx).isDMAEnabled ? error : .invalidArgument)
     }
 }
 

@@ -85,6 +85,9 @@ package import VFIOUserWire
         return size <= end - start - offset ? .message(header, length: size) : .incomplete
     }
 
+    /// The header of the message that begins `offset` bytes after the first one, complete or not.
+    package func header(of offset: Int) -> MessageHeader? { header(at: start + offset) }
+
     /// Bytes that are there of the first, incomplete message.
     package var partialCount: Int { end - start }
 

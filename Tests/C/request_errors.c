@@ -203,7 +203,7 @@ TEST(header_and_body_sent_apart)
 TEST(message_in_pieces)
 {
     struct session *s;
-    struct vfio_device_info info = {.argsz = 16};
+    struct vfio_user_device_info info = {.argsz = 16};
     struct vfio_user_header header;
     uint8_t message[32];
 

@@ -16,7 +16,8 @@ static struct session *device(void)
     use_region(s, 0, 0x1000, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM);
     use_region(s, 2, 0x1000, VFU_REGION_FLAG_RW);
     assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0), 0);
-    start(s);
+    realize(s);
+    connect_client_with(s, "{\"capabilities\":{\"write_multiple\":true}}");
     return s;
 }
 
