@@ -128,7 +128,9 @@ extension DeviceServer {
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
                 // One entry, as said. An interrupted wait counts as over.
                 let left = deadline - Self.milliseconds()
-                guard left > 0, unsafe CLinux.poll(&waiting, 1, CInt(clamping: left)) > 0 else { throw .wouldBlock }
+                guard left > 0, unsafe CLinux.poll(&waiting, 1, CInt(clamping: left)) > 0 else {
+                    throw .wouldBlock
+                }
             case .ended:
                 let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
                 throw isBetween ? .noMessage : .connectionReset
