@@ -85,11 +85,10 @@ static void refused_json(struct session *s, const void *json, size_t size)
     refused(s, EINVAL, true, VFIO_USER_VERSION);
 }
 
-static struct session *with_migration(void)
+static struct session *device(void)
 {
     struct session *s = new_session();
 
-    use_migration(s);
     realize(s);
     return s;
 }
@@ -151,18 +150,14 @@ TEST(json_that_is_accepted)
         CAP("\"max_data_xfer_size\":1048576"),
         CAP("\"migration\":{}"),
         CAP("\"migration\":{\"pgsize\":0}"),
-        CAP("\"migration\":{\"pgsize\":4096}"),
         CAP("\"twin_socket\":{}"),
         CAP("\"twin_socket\":{\"supported\":false}"),
         " { \"capabilities\" : { \"max_msg_fds\" : 8 } } ",
         "{} and something after it",
         CAP("\"pgsizes\":4096,\"max_dma_maps\":65535,\"write_multiple\":true,\"max_bitmap_size\":1024"),
     };
-    struct session *s = with_migration();
+    struct session *s = device();
 
-    if (PS != 4096) {
-        skip();
-    }
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         accepted(s, 1, texts[i], strlen(texts[i]) + 1);
         lose_client(s);
@@ -195,19 +190,34 @@ TEST(json_that_is_refused)
         CAP("\"migration\":\"text\""),
         CAP("\"migration\":null"),
         CAP("\"migration\":{\"pgsize\":\"foo\"}"),
-        CAP("\"migration\":{\"pgsize\":4095}"),
         CAP("\"twin_socket\":1"),
         CAP("\"twin_socket\":null"),
         CAP("\"twin_socket\":{\"supported\":1}"),
         CAP("\"twin_socket\":{\"supported\":\"true\"}"),
     };
-    struct session *s = with_migration();
+    struct session *s = device();
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         refused_json(s, texts[i], strlen(texts[i]) + 1);
     }
     refused_json(s, "{}", 2); /* the final NUL is missing */
     refused_json(s, "x", 1);
+}
+
+TEST(page_size_must_match_with_migration)
+{
+    static const char wrong[] = CAP("\"migration\":{\"pgsize\":4095}");
+    static const char none[] = CAP("\"migration\":{\"pgsize\":0}");
+    struct session *s = new_session();
+    char right[64];
+
+    use_migration(s);
+    realize(s);
+    refused_json(s, wrong, sizeof(wrong));
+    accepted(s, 1, none, sizeof(none));
+    lose_client(s);
+    snprintf(right, sizeof(right), CAP("\"migration\":{\"pgsize\":%llu}"), (unsigned long long)PS);
+    accepted(s, 1, right, strlen(right) + 1);
 }
 
 /* Without migration nobody cares about its page size, but the type must be right all the same. */
@@ -232,7 +242,7 @@ TEST(json_numbers_out_of_range)
     struct session *s;
 
     NOT_ON_REFERENCE("it truncates numbers to 32 bits, and a transfer size of 0 makes it loop for ever");
-    s = with_migration();
+    s = device();
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         refused_json(s, texts[i], strlen(texts[i]) + 1);
     }
@@ -241,7 +251,7 @@ TEST(json_numbers_out_of_range)
 TEST(deeply_nested_json)
 {
     char text[3001];
-    struct session *s = with_migration();
+    struct session *s = device();
 
     memset(text, '[', sizeof(text));
     text[sizeof(text) - 1] = '\0';
@@ -250,7 +260,7 @@ TEST(deeply_nested_json)
 
 TEST(short_version)
 {
-    struct session *s = with_migration();
+    struct session *s = device();
 
     for (size_t size = 0; size < 4; size++) {
         struct vfio_user_header header = {
@@ -265,7 +275,7 @@ TEST(short_version)
 TEST(wrong_command)
 {
     static const uint16_t commands[] = {0, VFIO_USER_DMA_MAP, VFIO_USER_DEVICE_RESET, 999};
-    struct session *s = with_migration();
+    struct session *s = device();
 
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         struct vfio_user_header header = {.msg_id = 0xbeef, .cmd = commands[i], .msg_size = 20};
@@ -278,7 +288,7 @@ TEST(wrong_command)
 
 TEST(wrong_major_version)
 {
-    struct session *s = with_migration();
+    struct session *s = device();
 
     s->client = connect_raw(s);
     send_version(s->client, 999, 1, NULL, 0);
@@ -299,11 +309,11 @@ TEST(wrong_header)
         {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20, .flags = VFIO_USER_F_TYPE_REPLY},
         {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20, .flags = 7},
     };
-    struct session *s = with_migration();
+    struct session *s = device();
 
     for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
         s->client = connect_raw(s);
-        send_message(s->client, &headers[i], NULL, 0, NULL, 0);
+        send_message(s->client, &headers[i], "\0\0\1\0", headers[i].msg_size == 20 ? 4 : 0, NULL, 0);
         refused(s, EINVAL, false, 0);
     }
 }
@@ -312,7 +322,7 @@ TEST(wrong_header)
 TEST(flags_without_meaning)
 {
     static const uint32_t flags[] = {VFIO_USER_F_NO_REPLY, VFIO_USER_F_ERROR, 0xffffff00};
-    struct session *s = with_migration();
+    struct session *s = device();
 
     for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
         struct vfio_user_header header = {.msg_id = 0xbeef,
@@ -331,7 +341,7 @@ TEST(flags_without_meaning)
 
 TEST(fds_are_refused)
 {
-    struct session *s = with_migration();
+    struct session *s = device();
     struct vfio_user_header header = {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20};
     int fds[3] = {0, 1, 2};
 
@@ -351,7 +361,7 @@ TEST(client_leaves_in_the_middle)
         size_t sent;
         int error;
     } cases[] = {{0, ENOMSG}, {1, ECONNRESET}, {15, ECONNRESET}, {16, ENOMSG}, {17, ECONNRESET}, {19, ECONNRESET}};
-    struct session *s = with_migration();
+    struct session *s = device();
     struct vfio_user_header header = {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20};
     uint8_t message[20] = {0};
 
@@ -375,7 +385,7 @@ TEST(version_that_is_late)
     struct session *s;
 
     NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
-    s = with_migration();
+    s = device();
     s->client = connect_raw(s);
     assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
     assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
@@ -392,7 +402,7 @@ TEST(version_in_pieces)
     uint8_t message[20] = {0};
 
     NOT_ON_REFERENCE("a header must arrive in one piece");
-    s = with_migration();
+    s = device();
     memcpy(message, &header, sizeof(header));
     s->client = connect_raw(s);
     for (size_t i = 0; i < sizeof(message) - 1; i++) {
@@ -410,7 +420,7 @@ TEST(silent_client_leaves)
     struct session *s;
 
     NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
-    s = with_migration();
+    s = device();
     s->client = connect_raw(s);
     assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
     close_client(s);
@@ -426,7 +436,7 @@ TEST(silent_client_at_destroy)
     struct session *s;
 
     NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
-    s = with_migration();
+    s = device();
     s->client = connect_raw(s);
     assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
     end_session(s);
@@ -435,7 +445,7 @@ TEST(silent_client_at_destroy)
 /* What was sent right behind the VERSION is a request like any other. */
 TEST(request_behind_the_version)
 {
-    struct session *s = with_migration();
+    struct session *s = device();
     struct vfio_device_info info = {.argsz = 16};
     uint16_t id;
 
@@ -511,6 +521,7 @@ int main(void)
         CASE(page_size_is_offered_with_migration),
         CASE(json_that_is_accepted),
         CASE(json_that_is_refused),
+        CASE(page_size_must_match_with_migration),
         CASE(page_size_is_ignored_without_migration),
         CASE(json_numbers_out_of_range),
         CASE(deeply_nested_json),

@@ -205,13 +205,13 @@ TEST(message_in_pieces)
     struct session *s;
     struct vfio_user_device_info info = {.argsz = 16};
     struct vfio_user_header header;
-    uint8_t message[32];
+    uint8_t message[16 + sizeof(info)];
 
     NOT_ON_REFERENCE("a header must arrive in one piece, and the body is waited for");
     s = plain_device();
     header = command_header(s, VFIO_USER_DEVICE_GET_INFO, sizeof(info));
     memcpy(message, &header, 16);
-    memcpy(message + 16, &info, 16);
+    memcpy(message + 16, &info, sizeof(info));
     for (size_t i = 0; i < sizeof(message); i++) {
         assert_true(nothing_to_receive(s->client));
         assert_int_equal(send(s->client, &message[i], 1, 0), 1);
