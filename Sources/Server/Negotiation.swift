@@ -171,7 +171,4 @@ extension DeviceServer {
         twin = try TwinSocket(ours)
         return theirs
     }
-
-    /// Whether the device can be migrated.
-    var canMigrate: Bool { false }
 }
