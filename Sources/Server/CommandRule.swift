@@ -32,11 +32,12 @@ struct CommandRule {
         case .dmaMap, .dmaUnmap: self.init(quiesce: .memory)
         case .regionRead: self.init(worksStopped: true)
         case .regionWrite: self.init(quiesce: .configuration, worksStopped: true)
+        case .regionWriteMulti: self.init(worksStopped: true)
         case .deviceReset: self.init(quiesce: .always)
         case .deviceFeature: self.init(quiesce: .feature, worksStopped: true)
         case .migDataRead: self.init(worksStopped: true)
         case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
-            .deviceSetIRQs, .dmaRead, .dmaWrite, .regionWriteMulti, .migDataWrite:
+            .deviceSetIRQs, .dmaRead, .dmaWrite, .migDataWrite:
             self.init()
         case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
             .iovaRanges,
@@ -63,10 +64,18 @@ extension DeviceServer {
                 return false
             }
             return configuration?.isDeviceControl(offset) ?? false
-        case .feature: return false
+        case .feature:
+            let messages = inbound
+            var request = Reader(messages.payload(length: length))
+            // The flags are the second of two 32-bit fields; the first is judged later.
+            guard (try? request.take(4)) != nil, (try? request.require(4)) != nil else { return false }
+            let flags = DeviceFeature.Flags(rawValue: request.uint32())
+            return !flags.contains(.probe) && (flags.contains(.set) || flags.featureNumber & 2 != 0)
         }
     }
 
     /// STOP and STOP_COPY let only few commands through.
-    func isAllowedInMigrationState(_ rule: CommandRule) -> Bool { true }
+    func isAllowedInMigrationState(_ rule: CommandRule) -> Bool {
+        rule.worksStopped || !migrationState.isStopped
+    }
 }

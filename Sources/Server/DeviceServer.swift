@@ -35,6 +35,10 @@ public final class DeviceServer {
     var configuration: ConfigSpace?
     /// Whether the device uses client memory.
     var doesDMA = false
+    /// The device, if it can be migrated.
+    var migratable: (any MigratableDevice)?
+    /// What the device does for migration. Neither a reset nor another client changes it.
+    public internal(set) var migrationState = MigrationState.running
 
     // MARK: The connection
 
@@ -63,6 +67,8 @@ public final class DeviceServer {
     public internal(set) var lastRequestError: Errno?
     /// Descriptors to send with the reply being made. They belong to the device's author.
     var replyDescriptors: [CInt] = []
+    /// The rest of a reply that is longer than the memory for it.
+    var replyTail: DirtyReport?
     var nextCommandID: UInt16 = 1
 
     /// Makes a server; clients can connect from now on, though nothing is answered before ``attach()``.

@@ -79,9 +79,14 @@ extension DeviceServer {
         let descriptors = takeReplyDescriptors()
         inbound.consume(length)
         if let failure { lastRequestError = failure }
-        guard !header.flags.contains(.noReply) else { return }
+        guard !header.flags.contains(.noReply) else {
+            replyTail = nil
+            return
+        }
         if let failure, failure.rawValue != 0 {
             outbound.commitError(header, failure)
+        } else if replyTail != nil, let tail = replyTail.take() {
+            try send(header.reply(payloadByteCount: count), count: count, tail, to: output)
         } else if descriptors.isEmpty {
             outbound.commit(header.reply(payloadByteCount: count), count: count)
         } else {
@@ -126,7 +131,9 @@ extension DeviceServer {
         case .deviceGetIRQInfo: try describeInterrupts(&request, &reply)
         case .deviceSetIRQs: try setInterrupts(&request)
         case .deviceReset: try resetDevice()
-        case .deviceFeature, .migDataRead, .migDataWrite: throw .invalidArgument
+        case .deviceFeature: try handleFeature(&request, &reply)
+        case .migDataRead: try readMigrationData(&request, &reply)
+        case .migDataWrite: try writeMigrationData(&request)
         case .version, .dmaRead, .dmaWrite, nil: throw .invalidArgument
         case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
             .iovaRanges,

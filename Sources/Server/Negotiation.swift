@@ -190,7 +190,4 @@ extension DeviceServer {
         _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
         return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
     }
-
-    /// Whether the device can be migrated.
-    var canMigrate: Bool { false }
 }

@@ -43,14 +43,48 @@ package import VFIOUserWire
     }
 
     /// Puts the header before the payload written last; the message now waits to be sent. `header.size` is set here.
-    package func commit(_ header: MessageHeader, count: Int) {
+    package func commit(_ header: MessageHeader, count: Int) { commit(header, count: count, followedBy: 0) }
+
+    /// The same for a message that is longer than what was written: ``stream(_:to:_:)`` gives the other `rest` bytes.
+    package func commit(_ header: MessageHeader, count: Int, followedBy rest: Int) {
         var header = header
         let length = MessageHeader.byteCount + count
-        header.size = UInt32(truncatingIfNeeded: length)
+        header.size = UInt32(truncatingIfNeeded: length + rest)
         var writer = unsafe Writer(memory.mutableBytes(at: end, count: MessageHeader.byteCount))
         // There is room: payload(capacity:to:) left it before the payload.
         try? header.encode(into: &writer)
         end += length
+    }
+
+    /// Bytes of a long message that are made before they are sent.
+    private static let pieceByteCount = 256 << 10
+
+    /// Sends everything that waits and the rest of the message committed last, which `fill` appends piece by piece;
+    /// bytes it does not give are zeros.
+    ///
+    /// - Throws: as ``flush(to:)``; part of the message may have been sent.
+    package func stream(
+        _ count: Int, to descriptor: CInt, _ fill: (inout OutputRawSpan) -> Void
+    ) throws(Errno) {
+        var remaining = count
+        while remaining > 0 {
+            let length = min(remaining, Self.pieceByteCount)
+            rewindIfEmpty()
+            if length > memory.capacity - end {
+                try flush(to: descriptor)
+                rewindIfEmpty()
+            }
+            // Bytes behind all that waits are nobody else's.
+            var piece = unsafe memory.mutableBytes(at: end, count: length)
+            _ = piece.fill { output in
+                fill(&output)
+                // Zeros of a type without invalid values, as many as there is room for.
+                unsafe output.append(repeating: 0, count: output.freeCapacity, as: UInt8.self)
+            }
+            end += length
+            remaining -= length
+            try flush(to: descriptor)
+        }
     }
 
     /// Sends everything that waits.

@@ -22,19 +22,25 @@ extension DeviceServer {
         guard doesDMA else { return }
         let unmap = try DMAUnmap(decoding: &request)
         switch unmap.flags {
-        case []: break
+        case [], .getDirtyBitmap: break
         case .all:
             guard unmap.address == 0, unmap.size == 0 else { throw .invalidArgument }
             removeAllDMARegions()
             try unmap.encode(into: &reply)
             return
-        case .getDirtyBitmap:
-            throw .invalidArgument
         default: throw .invalidArgument
         }
         guard let space = spaces.compatibilityID else { throw Errno(rawValue: ENODEV) }
+        guard unmap.flags.contains(.getDirtyBitmap) else {
+            let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
+            try unmap.encode(into: &reply)
+            remove(mapping)
+            return
+        }
+        var report = try reportDirtyPages(unmap, in: space)
         let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
         try unmap.encode(into: &reply)
+        try report.append(to: &reply)
         remove(mapping)
     }
 

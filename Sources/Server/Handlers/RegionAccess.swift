@@ -63,10 +63,12 @@ extension DeviceServer {
         }
     }
 
-    /// Checks that the access lies within a region that takes accesses.
+    /// Checks that the access lies within a region that takes accesses, now.
     @inline(__always)
     private func check(_ access: RegionAccess) throws(Errno) -> (RegionIndex, isConfiguration: Bool) {
-        guard let index = RegionIndex(rawValue: access.region) else { throw .invalidArgument }
+        guard let index = RegionIndex(rawValue: access.region), migrationState != .stopCopy else {
+            throw .invalidArgument
+        }
         let (end, overflows) = access.offset.addingReportingOverflow(UInt64(access.count))
         let size = regions[Int(access.region)].size
         guard !overflows, end <= size else { throw .invalidArgument }
