@@ -1,7 +1,7 @@
 /// Where gaps of some size may begin, so that a search for one need not start at the beginning each time.
 ///
-/// For each power of two, no gap of at least that size begins below its hint. Filling an address space up then
-/// looks at each mapping about once, not once for each new mapping.
+/// For each power of two, no gap of at least that size begins below its hint. Filling an address space up
+/// then looks at each mapping about once, not once for each new mapping.
 struct GapHints {
     /// One for each power of two; empty until the first search.
     private var hints: [UInt64] = []
@@ -38,7 +38,8 @@ struct GapHints {
 }
 
 extension IOAS {
-    /// The lowest IOVA in `window` where `length` bytes, not 0, are free; a multiple of `alignment`, a power of two.
+    /// The lowest IOVA in `window` where `length` bytes, not 0, are free; a multiple of `alignment`, a power
+    /// of two.
     func lowestFree(_ length: UInt64, in window: ClosedRange<UInt64>, alignment: UInt64) -> UInt64? {
         let power = UInt64(1) << UInt64(GapHints.index(length))
         var gap = gaps.start(length, above: window.lowerBound)

@@ -1,8 +1,8 @@
 /// An ordered map from the first IOVA of a range to the slot of its record: a B+-tree.
 ///
-/// The tree knows starts only; where a range ends its record says. Ranges never overlap, so the one range that can
-/// hold an address, or overlap a range that ends there, is the one with the greatest start at or below it: `floor`
-/// answers every question.
+/// The tree knows starts only; where a range ends its record says. Ranges never overlap, so the one range
+/// that can hold an address, or overlap a range that ends there, is the one with the greatest start at or
+/// below it: `floor` answers every question.
 ///
 /// Lookup, insertion and removal are O(log n), the next and previous range O(1). Ascending insertion leaves
 /// full nodes behind. Only one thread may change the tree, and none may search meanwhile.
@@ -114,7 +114,8 @@ struct TreePosition {
         if rank > 0 {
             unsafe self.init(leaf: node, index: rank &- 1)
         } else if let before = unsafe node.previous {
-            // A removed start may live on as a key of inner nodes; the range is then at the end of the leaf before.
+            // A removed start may live on as a key of inner nodes; the range is then at the end of the leaf
+            // before.
             unsafe self.init(leaf: before, index: before.count &- 1)
         } else {
             return nil
