@@ -37,11 +37,14 @@ extension DeviceServer {
             remove(mapping)
             return
         }
-        var report = try reportDirtyPages(unmap, in: space)
+        var report = try reportDirtyPages(unmap)
         let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
+        try reply.require(unmap.replyByteCount)
+        // What the device writes while it lets go counts, too.
+        device.dmaRegionRemoved(DMARegion(mapping), on: self)
         try unmap.encode(into: &reply)
         try report.append(to: &reply)
-        remove(mapping)
+        if mapping.isLive { spaces.remove(mapping) }
     }
 
     /// Tells the device, and then lets the memory go.

@@ -5,6 +5,10 @@ internal import VFIOUserTransport
 internal import VFIOUserWire
 
 extension DeviceServer {
+    /// Bytes of the longest bitmap: 8 TiB, the largest mapping, in pages of 4 KiB. It bounds the time that one request
+    /// can take.
+    private static let largestBitmap: UInt64 = 256 << 20
+
     /// DEVICE_FEATURE DMA_LOGGING_REPORT, GET: which pages of a range the device has written.
     ///
     /// A bitmap that does not fit into the reply's memory follows it: it is made while it is sent.
@@ -15,14 +19,11 @@ extension DeviceServer {
         guard doesDMA else { throw .invalidArgument }
         let bitmap = try DirtyReport.byteCount(range.length, pageSize: range.pageSize)
         let fixed = DeviceFeature.byteCount + DMALoggingReport.byteCount
-        let (size, overflows) = bitmap.addingReportingOverflow(UInt64(fixed))
-        // The length of a message is a 32-bit number too.
-        guard !overflows, size <= head.argsz, size <= UInt64(UInt32.max) - UInt64(MessageHeader.byteCount)
-        else {
+        guard bitmap <= Self.largestBitmap, bitmap + UInt64(fixed) <= head.argsz else {
             throw .invalidArgument
         }
         var report = try spaces.report(range.iova, range.length, pageSize: range.pageSize)
-        try DeviceFeature(head.flags, argsz: UInt32(clamping: size)).encode(into: &reply)
+        try DeviceFeature(head.flags, argsz: UInt32(clamping: bitmap + UInt64(fixed))).encode(into: &reply)
         try range.encode(into: &reply)
         guard report.byteCount <= reply.space else {
             replyTail = consume report
@@ -31,9 +32,9 @@ extension DeviceServer {
         try report.append(to: &reply)
     }
 
-    /// DMA_UNMAP with GET_DIRTY_BITMAP, the part before anything is unmapped: nothing is cleared before it is certain
-    /// that the mapping goes.
-    func reportDirtyPages(_ unmap: DMAUnmap, in space: UInt32) throws(Errno) -> DirtyReport {
+    /// DMA_UNMAP with GET_DIRTY_BITMAP: what is dirty. Reading it clears it, which must wait until it is certain that
+    /// the mapping goes.
+    func reportDirtyPages(_ unmap: DMAUnmap) throws(Errno) -> DirtyReport {
         guard let bitmap = unmap.bitmap else { throw .invalidArgument }
         guard unmap.size > 0 else { throw .noSuchFileOrDirectory }
         // Unlike in DMA_LOGGING_REPORT, the range is judged before the page size.
