@@ -35,6 +35,20 @@ TEST(client_leaves_in_the_middle)
     }
 }
 
+/* It does not wait for the answer to its VERSION. */
+TEST(client_leaves_after_its_version)
+{
+    struct session *s = device();
+
+    s->client = connect_raw(s);
+    send_version(s->client, 0, 1, "{}", 3);
+    close_client(s);
+    assert_fails(vfu_attach_ctx(s->ctx), ECONNRESET);
+    assert_fails(vfu_run_ctx(s->ctx), ENOTCONN);
+    connect_client(s);
+    assert_serving(s);
+}
+
 /* The client that connects and then says nothing must not stop the server. */
 TEST(version_that_is_late)
 {
@@ -158,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(client_leaves_in_the_middle),
+        CASE(client_leaves_after_its_version),
         CASE(version_that_is_late),
         CASE(version_in_pieces),
         CASE(silent_client_leaves),
