@@ -55,8 +55,7 @@ extension DeviceServer {
         case .always: return true
         case .memory: return doesDMA
         case .configuration:
-            let messages = inbound
-            var request = Reader(messages.payload(length: length))
+            var request = Reader(payload(length: length))
             guard let access = try? RegionAccess(decoding: &request) else { return false }
             guard access.region == RegionIndex.configuration.rawValue,
                 let offset = Int(exactly: access.offset)
@@ -65,8 +64,7 @@ extension DeviceServer {
             }
             return configuration?.isDeviceControl(offset) ?? false
         case .feature:
-            let messages = inbound
-            var request = Reader(messages.payload(length: length))
+            var request = Reader(payload(length: length))
             // The flags are the second of two 32-bit fields; the first is judged later.
             guard (try? request.take(4)) != nil, (try? request.require(4)) != nil else { return false }
             let flags = DeviceFeature.Flags(rawValue: request.uint32())
@@ -76,6 +74,6 @@ extension DeviceServer {
 
     /// STOP and STOP_COPY let only few commands through.
     func isAllowedInMigrationState(_ rule: CommandRule) -> Bool {
-        rule.worksStopped || !migrationState.isStopped
+        rule.worksStopped || !currentMigrationState.isStopped
     }
 }

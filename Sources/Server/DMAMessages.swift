@@ -90,8 +90,8 @@ extension DeviceServer {
     }
 
     private func connectionEnds() -> Ends? {
-        guard let output = connection?.output, let input = connection?.input else { return nil }
-        let twin = connection?.twin ?? nil
+        guard let connection else { return nil }
+        let twin = connection.twin
         return Ends(
             output: output, commands: twin?.socket.number ?? output, replies: twin?.socket.number ?? input,
             twin: twin)

@@ -49,7 +49,7 @@ extension DeviceServer {
     /// The descriptor to wait on for ``poll()`` or ``attach()`` to have something to do: readable when it is time.
     /// `nil` if there is none. It changes when a client is attached and when it leaves.
     public var pollDescriptor: FileDescriptor? {
-        if let input = connection?.input { return FileDescriptor(rawValue: input) }
+        if input >= 0 { return FileDescriptor(rawValue: input) }
         if let candidate = candidate?.number { return FileDescriptor(rawValue: candidate) }
         let number = listener.pollNumber
         return number < 0 ? nil : FileDescriptor(rawValue: number)
@@ -70,7 +70,7 @@ extension DeviceServer {
     }
 
     /// Whether a client is attached.
-    public var isAttached: Bool { connection != nil }
+    public var isAttached: Bool { input >= 0 }
 
     private var canGetClients: Bool {
         if case .standardInputAndOutput = endpoint { return false }
@@ -80,8 +80,8 @@ extension DeviceServer {
     private func process(blocking: Bool) throws(Errno) -> Int {
         guard isRealized, !isProcessing else { throw .invalidArgument }
         guard case .none = pending else { throw .resourceBusy }
-        guard let input = connection?.input else { throw .socketNotConnected }
-        lastRequestError = nil
+        guard input >= 0 else { throw .socketNotConnected }
+        requestError = nil
 
         // Left by a call that ended early: nothing makes the socket readable for it.
         if case .message = inbound.head() { return try carryOutBuffered() }
@@ -130,13 +130,13 @@ extension DeviceServer {
     /// Sends the replies gathered so far, unless that connection is gone. If it turns out to be gone now, its client's
     /// state is removed, or that is started.
     private func flush(to serial: UInt64) throws(Errno) {
-        guard serial == connectionSerial, !outbound.isEmpty, let output = connection?.output else { return }
+        guard serial == connectionSerial, !outbound.isEmpty else { return }
         do throws(Errno) {
             try outbound.flush(to: output)
         } catch {
             guard Self.meansDisconnected(error) else { throw error }
             guard case .none = pending else { return }
-            do throws(Errno) { try disconnect() } catch { lastRequestError = error }
+            do throws(Errno) { try disconnect() } catch { requestError = error }
         }
     }
 

@@ -91,10 +91,16 @@ extension DeviceServer {
         }
         let number = clientEnd?.number
         outbound.commit(header.reply(payloadByteCount: settings.replyCount), count: settings.replyCount)
-        try outbound.flush(to: output, descriptors: number.map { [$0] } ?? [])
+        do throws(Errno) {
+            try outbound.flush(to: output, descriptors: number.map { [$0] } ?? [])
+        } catch {
+            throw Self.meansDisconnected(error) ? .connectionReset : error
+        }
         connection = Connection(
-            socket: socket, input: input, output: output, twin: twin, maxTransfer: settings.maxTransfer,
+            socket: socket, twin: twin, maxTransfer: settings.maxTransfer,
             writesMultiple: settings.writesMultiple)
+        self.input = input
+        self.output = output
         connectionSerial &+= 1
         spaces.beginLegacy()
     }

@@ -74,6 +74,8 @@ extension DeviceServer {
         inbound.reset()
         outbound.reset()
         connection = nil
+        input = -1
+        output = -1
         candidate = nil
         pending = .none
         connectionSerial &+= 1

@@ -48,7 +48,11 @@ package import VFIOUserWire
     private var end = 0
     /// Bytes of the first message that somebody is reading: they must not move.
     private var pinned = 0
-    private var groups: [DescriptorGroup] = []
+    private var groups: [DescriptorGroup] = [] {
+        didSet { hasDescriptors = !groups.isEmpty }
+    }
+    /// Whether there are any, cheaper to look at.
+    private var hasDescriptors = false
     private let isSocket: Bool
 
     /// - Parameter isSocket: false for a pipe, which carries no descriptors.
@@ -107,7 +111,7 @@ package import VFIOUserWire
 
     /// Takes the descriptors that came with the first message.
     package func takeDescriptors() -> ReceivedFDs {
-        guard !groups.isEmpty else { return ReceivedFDs() }
+        guard hasDescriptors else { return ReceivedFDs() }
         return takeDescriptors(at: 0)
     }
 
@@ -124,7 +128,7 @@ package import VFIOUserWire
     /// Drops the first `length` bytes, a message or a part of it, and descriptors nobody took.
     package func consume(_ length: Int) {
         let length = min(length, end - start)
-        if !groups.isEmpty {
+        if hasDescriptors {
             groups.removeAll { group in
                 guard group.offset < start + length else { return false }
                 for number in group.numbers { _ = close(number) }
