@@ -106,7 +106,7 @@ struct TreePosition {
     init?(root: TreeNode?, height: Int, floor key: UInt64) {
         guard var node = unsafe root else { return nil }
         for _ in 0..<height {
-            // The first child takes whatever is below the second's key.
+            // Below all keys there is nothing, which the first child's leaves will say.
             let rank = unsafe node.rank(of: key)
             unsafe node = node.children[rank &- (rank != 0 ? 1 : 0)]
         }

@@ -127,6 +127,11 @@ package struct TreeNode {
         unsafe finishEdit(from: count)
     }
 
+    func lowerFirstKey(to key: UInt64) {
+        unsafe keys[0] = key
+        unsafe guide[0] = key
+    }
+
     func remove(at index: Int, leaf: Bool) {
         let oldCount = unsafe count
         let behind = oldCount - index - 1
