@@ -231,7 +231,9 @@ extension IOASTable {
         let table = try IOASTable.legacy()
         let translator = table.translator
         try table.map(0, 8 << 40, file, flags: 11)
-        try table.startLogging(pageSize: 64)
+        // 16 GiB of bits are refused, 256 MiB are not.
+        #expect(throws: Errno.noMemory) { try table.startLogging(pageSize: 64) }
+        try table.startLogging(pageSize: 4096)
         translator.markDirty(try translator.entry((8 << 40) - 1, 1))
         translator.markDirty(try translator.entry(4 << 40, 64))
         var report = try table.report(0, 8 << 40, pageSize: 1 << 33)
