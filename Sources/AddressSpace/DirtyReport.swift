@@ -96,12 +96,36 @@ package struct DirtyReport: ~Copyable {
     /// Copies whole source words: the usual case, at the speed of memory.
     private mutating func appendSame(to output: inout OutputRawSpan) {
         guard mapping.isLive, let words = unsafe mapping.record.pointee.dirty else { return }
-        while wordsLeft > 1, output.freeCapacity >= 8, end - min(bit, end) >= 64 {
-            // Below the end, thus below the number of words; the output has room, as above.
-            let word = unsafe words + Int(truncatingIfNeeded: bit / 64)
-            unsafe output.append(DirtyReport.take(word), as: UInt64.self)
-            bit += 64
-            wordsLeft -= 1
+        let whole = (end - min(bit, end)) / 64
+        let room = UInt64(output.freeCapacity / 8)
+        let count = Int(truncatingIfNeeded: min(wordsLeft - min(wordsLeft, 1), whole, room))
+        guard count > 0 else { return }
+        // Below the end, thus below the number of words; the output has room for as many.
+        let source = unsafe words + Int(truncatingIfNeeded: bit / 64)
+        unsafe output.withUnsafeMutableBytes { bytes, initialized in
+            guard let base = bytes.baseAddress else { return }
+            unsafe DirtyReport.take(source, count, to: base + initialized)
+            initialized += count * 8
+        }
+        bit += UInt64(count) * 64
+        wordsLeft -= UInt64(count)
+    }
+
+    /// Fetches and clears words, eight at a time where all are clean.
+    private static func take(_ words: DirtyWords, _ count: Int, to target: UnsafeMutableRawPointer) {
+        var index = 0
+        while index &+ 8 <= count {
+            var found: UInt64 = 0
+            for place in index..<index &+ 8 { found |= unsafe words[place].load(ordering: .relaxed) }
+            for place in index..<index &+ 8 {
+                let word = found == 0 ? 0 : unsafe take(words + place)
+                unsafe target.storeBytes(of: word, toByteOffset: place &* 8, as: UInt64.self)
+            }
+            index &+= 8
+        }
+        while index < count {
+            unsafe target.storeBytes(of: take(words + index), toByteOffset: index &* 8, as: UInt64.self)
+            index &+= 1
         }
     }
 

@@ -65,8 +65,10 @@ public final class DeviceServer {
     var candidate: OwnedFD?
     let inbound: InboundMessages
     let outbound: OutboundMessages
-    var interrupts = InterruptTable(count: 0)
+    let interrupts = InterruptTable(count: 0)
     var spaces: IOASTable
+    /// Polls in a row that found nothing: only then is there neither a partial message nor anything pending.
+    var emptyPolls = 0
     /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.
     var connectionSerial: UInt64 = 0
 
@@ -114,7 +116,7 @@ public final class DeviceServer {
         if configuration == nil {
             try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))
         }
-        interrupts = InterruptTable(count: Int(interruptCounts.max() ?? 0))
+        interrupts.reset(count: Int(interruptCounts.max() ?? 0))
         realizeConfigurationSpace()
         isRealized = true
     }

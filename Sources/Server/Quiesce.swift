@@ -75,6 +75,7 @@ extension DeviceServer {
         outbound.reset()
         connection = nil
         input = -1
+        emptyPolls = 0
         output = -1
         candidate = nil
         pending = .none
