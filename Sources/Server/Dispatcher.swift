@@ -48,7 +48,9 @@ extension DeviceServer {
         inbound.consume(length)
         lastRequestError = error
         log(.debug, "command \(header.command) refused: \(error)")
-        if !header.flags.contains(.noReply), connection != nil { outbound.commitError(header, error) }
+        if !header.flags.contains(.noReply), let output = connection?.output {
+            outbound.commitError(header, error, to: output)
+        }
         return .refused
     }
 
@@ -81,7 +83,7 @@ extension DeviceServer {
         if let failure { lastRequestError = failure }
         guard !header.flags.contains(.noReply) else { return }
         if let failure, failure.rawValue != 0 {
-            outbound.commitError(header, failure)
+            outbound.commitError(header, failure, to: output)
         } else if descriptors.isEmpty {
             outbound.commit(header.reply(payloadByteCount: count), count: count)
         } else {
@@ -138,7 +140,7 @@ extension DeviceServer {
 
 extension OutboundMessages {
     /// An error reply, which has no payload.
-    func commitError(_ header: MessageHeader, _ error: Errno) {
-        commit(header.errorReply(error), count: 0)
+    func commitError(_ header: MessageHeader, _ error: Errno, to descriptor: CInt) {
+        commit(header.errorReply(error), to: descriptor)
     }
 }

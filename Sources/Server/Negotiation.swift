@@ -77,7 +77,7 @@ extension DeviceServer {
             let messages = inbound
             settings = try agree(header, Reader(messages.payload(length: length)), to: output)
         } catch {
-            outbound.commitError(header, error)
+            outbound.commitError(header, error, to: output)
             try? outbound.flush(to: output)
             log(.error, "client refused at VERSION: \(error)")
             throw error
