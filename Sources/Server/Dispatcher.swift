@@ -25,14 +25,14 @@ extension DeviceServer {
         }
         if !isQuiesced, needsQuiesce(rule, length: length) {
             let state: QuiesceState
+            let serial = connectionSerial
             do throws(Errno) {
-                isProcessing = true
                 inbound.pin(length)
-                defer { isProcessing = false }
-                state = try device.quiesce(on: self)
+                state = try askToQuiesce()
             } catch {
                 return refuse(header, length: length, error)
             }
+            guard serial == connectionSerial else { return .done }
             if case .pending = state {
                 pending = .request
                 return .pending
@@ -108,8 +108,8 @@ extension DeviceServer {
             outbound.commit(header, count: count)
             try outbound.flush(to: output, descriptors: descriptors)
         } catch {
-            // A lost connection shows again at the next receive.
-            if !Self.meansDisconnected(error) { throw error }
+            guard Self.meansDisconnected(error) else { throw error }
+            lostWhileReplying()
         }
     }
 
