@@ -12,6 +12,8 @@ struct CommandRule {
         case memory
         /// A write to PCI Express Device Control, which may reset the function.
         case configuration
+        /// The same among several writes.
+        case configurationBatch
         /// A change by DEVICE_FEATURE.
         case feature
     }
@@ -32,11 +34,12 @@ struct CommandRule {
         case .dmaMap, .dmaUnmap: self.init(quiesce: .memory)
         case .regionRead: self.init(worksStopped: true)
         case .regionWrite: self.init(quiesce: .configuration, worksStopped: true)
+        case .regionWriteMulti: self.init(quiesce: .configurationBatch, worksStopped: true)
         case .deviceReset: self.init(quiesce: .always)
         case .deviceFeature: self.init(quiesce: .feature, worksStopped: true)
         case .migDataRead: self.init(worksStopped: true)
         case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
-            .deviceSetIRQs, .dmaRead, .dmaWrite, .regionWriteMulti, .migDataWrite:
+            .deviceSetIRQs, .dmaRead, .dmaWrite, .migDataWrite:
             self.init()
         case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
             .iovaRanges,
@@ -57,14 +60,26 @@ extension DeviceServer {
             let messages = inbound
             var request = Reader(messages.payload(length: length))
             guard let access = try? RegionAccess(decoding: &request) else { return false }
-            guard access.region == RegionIndex.configuration.rawValue,
-                let offset = Int(exactly: access.offset)
-            else {
-                return false
+            return isDeviceControl(access.region, access.offset)
+        case .configurationBatch:
+            guard connection?.writesMultiple ?? false else { return false }
+            let messages = inbound
+            var request = Reader(messages.payload(length: length))
+            guard let batch = try? RegionWriteMulti(decodingRequest: &request) else { return false }
+            for _ in 0..<batch.count {
+                guard let write = try? RegionWriteMulti.Write(decoding: &request) else { return false }
+                if isDeviceControl(write.region, write.offset) { return true }
             }
-            return configuration?.isDeviceControl(offset) ?? false
+            return false
         case .feature: return false
         }
+    }
+
+    private func isDeviceControl(_ region: UInt32, _ offset: UInt64) -> Bool {
+        guard region == RegionIndex.configuration.rawValue, let offset = Int(exactly: offset) else {
+            return false
+        }
+        return configuration?.isDeviceControl(offset) ?? false
     }
 
     /// STOP and STOP_COPY let only few commands through.
