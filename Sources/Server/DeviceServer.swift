@@ -79,6 +79,12 @@ public final class DeviceServer {
     var pending = PendingWork.none
     /// Whether a request is being carried out, that is, whether the caller is a callback.
     var isProcessing = false
+    /// Whether the device is being asked to quiesce: a client found gone meanwhile is removed when it has answered.
+    var isAskingToQuiesce = false
+    /// Whether everything of a client is being removed.
+    var isRemovingClient = false
+    /// The mapping whose removal the device is being told.
+    var mappingBeingRemoved: Mapping?
     /// Whether the device may be regarded as quiesced until the present call returns.
     var isQuiesced = false
     /// The error that the last failed request of the last call got; `nil` if none failed.
@@ -103,6 +109,7 @@ public final class DeviceServer {
         listener = try Listener(endpoint, isNonblocking: waiting == .polling)
         inbound = try InboundMessages(isSocket: listener.isSocket)
         outbound = try OutboundMessages(isSocket: listener.isSocket)
+        if waiting == .polling { outbound.stallLimit = Int(Self.stallLimit) }
         spaces = try IOASTable()
     }
 
