@@ -79,6 +79,7 @@ package struct DirtyReport: ~Copyable {
             bit += 64
             return word
         }
+        if skipClean() { return 0 }
         if let word = uniform() { return word }
         var word: UInt64 = 0
         for index in 0..<UInt64(64) where bit < end {
@@ -136,6 +137,26 @@ package struct DirtyReport: ~Copyable {
         return unsafe word.pointee.exchange(0, ordering: .acquiring)
     }
 
+    /// Skips the next word if all it tells of is clean: what is usual, and a client must not make slow.
+    private mutating func skipClean() -> Bool {
+        guard let skip else { return false }
+        let (last, wraps) = bit.addingReportingOverflow(skip.quotient &+ 1)
+        let lastIndex = min(wraps ? UInt64.max : last, end - 1) / 64
+        var index = bit / 64
+        while index <= lastIndex {
+            if peek(index) != 0 { return false }
+            index += 1
+        }
+        advance(skip)
+        if remainder != 0 {
+            // The page here belongs to both words, so it has to be as clean for the next one, too, whatever happened
+            // to it since. What did is for the next report.
+            fetchedIndex = bit / 64
+            fetched = 0
+        }
+        return true
+    }
+
     /// The next word if it comes from one source word that is all clean or all dirty.
     private mutating func uniform() -> UInt64? {
         guard let skip, step.quotient == 0 else { return nil }
@@ -176,8 +197,16 @@ package struct DirtyReport: ~Copyable {
         return found != 0
     }
 
-    /// A source word, cleared as it is fetched: the bits below `end`. Words are asked for in ascending order,
-    /// the same one perhaps again.
+    /// A source word as it is, perhaps with bits behind the end.
+    private func peek(_ index: UInt64) -> UInt64 {
+        if index == fetchedIndex { return fetched }
+        guard mapping.isLive, let words = unsafe mapping.record.pointee.dirty else { return 0 }
+        // Not behind the end, thus below the number of words.
+        return unsafe words[Int(truncatingIfNeeded: index)].load(ordering: .relaxed)
+    }
+
+    /// A source word, cleared as it is fetched: the bits below `end`. Words are asked for in ascending order, the
+    /// same one perhaps again.
     private mutating func fetch(_ index: UInt64) -> UInt64 {
         if index == fetchedIndex { return fetched }
         fetchedIndex = index
