@@ -75,7 +75,10 @@ let package = Package(
         tests(of: "AddressSpace", ["VFIOUserSystem"]),
         tests(
             of: "Server",
-            ["VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserAddressSpace", "VFIOUserPCI"]),
+            [
+                "CLinux", "VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserTransport",
+                "VFIOUserAddressSpace", "VFIOUserPCI",
+            ]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
     ]
 )

@@ -38,7 +38,8 @@ extension DeviceServer {
             } catch {
                 switch error {
                 case .socketNotConnected where !canGetClients: throw error
-                case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset:
+                case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset,
+                    .notSupported:
                     continue
                 default: throw error
                 }

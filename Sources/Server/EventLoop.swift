@@ -119,7 +119,7 @@ public final class EventLoop {
             switch error {
             // No client, one that left or was refused, or a device that is quiescing: nothing for the loop to do.
             case .wouldBlock, .socketNotConnected, .invalidArgument, .badAddress, .noMessage,
-                .connectionReset, .resourceBusy:
+                .connectionReset, .resourceBusy, .notSupported:
                 return
             default: throw error
             }

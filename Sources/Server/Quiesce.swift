@@ -49,7 +49,7 @@ extension DeviceServer {
     ///
     /// - Throws: `EBUSY` when the device needs time, or its error; the client's state is still there then.
     func disconnect() throws(Errno) {
-        if !isQuiesced {
+        if !isQuiesced, !isDropping {
             let state: QuiesceState
             isProcessing = true
             defer { isProcessing = false }
@@ -64,11 +64,16 @@ extension DeviceServer {
 
     /// Removes everything of the client: its memory in ascending order, then resets the device, then interrupts and sockets.
     func dropClient() {
+        // A callback below may find out itself that the client has gone.
+        guard !isDropping else { return }
+        isDropping = true
         let wasProcessing = isProcessing
         isProcessing = true
-        defer { isProcessing = wasProcessing }
-        removeAllDMARegions()
-        spaces.endConnection()
+        defer {
+            isProcessing = wasProcessing
+            isDropping = false
+        }
+        forgetClientMemory()
         try? device.reset(.lostConnection, on: self)
         interrupts.closeAll()
         inbound.reset()
