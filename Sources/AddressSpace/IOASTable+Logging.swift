@@ -54,7 +54,8 @@ extension IOASTable {
         var place = unsafe space.tree.first
         while let here = unsafe place {
             let record = unsafe pool.record(here.slot)
-            if unsafe record.pointee.mode != .message {
+            // Those prepared to be attached have theirs.
+            if unsafe record.pointee.mode != .message, unsafe record.pointee.dirty == nil {
                 do {
                     let count = unsafe DirtyBitmap.words(record.pointee.length, pageSize: loggingPageSize)
                     unsafe record.pointee.dirty = try DirtyBitmap(words: count).release()
