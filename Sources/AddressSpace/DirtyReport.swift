@@ -48,10 +48,10 @@ package struct DirtyReport: ~Copyable {
         step = pageSize.quotientAndRemainder(dividingBy: loggingPageSize)
         // Where the bits end that there are, that share a word with the range, and that fit into the result.
         let all = mapping.length.dividedRoundingUp(by: loggingPageSize)
-        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64) * 64
-        let (bytes, overflow) = (words * 64).multipliedReportingOverflow(by: pageSize)
-        let result = overflow ? UInt64.max : bytes.dividedRoundingUp(by: loggingPageSize)
-        end = min(all, range, result)
+        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64).saturating(
+            times: 64)
+        let bytes = words.saturating(times: 64).saturating(times: pageSize)
+        end = min(all, range, bytes.dividedRoundingUp(by: loggingPageSize))
         let (skipped, skips) = pageSize.multipliedReportingOverflow(by: 64)
         skip = skips ? nil : skipped.quotientAndRemainder(dividingBy: loggingPageSize)
     }
