@@ -1,5 +1,6 @@
 internal import Synchronization
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// What is dirty at the start of a mapping: a bitmap of 64-bit words, produced piece by piece and cleared on
 /// the way.
@@ -64,6 +65,9 @@ package struct DirtyReport: ~Copyable {
             // A word of any value may be appended, and there is room.
             unsafe output.append(next(), as: UInt64.self)
         }
+        // Whoever marked a page that was still marked, and so did not mark it again, has stored to it before this:
+        // the client, which reads the page after this report, finds what was stored.
+        ThreadFence.issue()
     }
 
     /// Whether all of the bitmap was produced.

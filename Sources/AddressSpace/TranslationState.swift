@@ -22,6 +22,9 @@ package struct TranslationState: ~Copyable {
     /// Mappings of dma-bufs, whether or not the device sees them.
     @usableFromInline var synchronizedCount = 0
 
+    /// Whether marking has to order itself with a report, which then cannot do it for both.
+    @usableFromInline var fencesMarking = false
+
     init(capacity: Int, records: UnsafeMutablePointer<MappingRecord>) {
         unsafe self.capacity = UInt32(clamping: capacity)
         unsafe self.records = unsafe records
