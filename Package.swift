@@ -68,6 +68,10 @@ let package = Package(
                 ])
             ]),
 
+        .executableTarget(
+            name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
+            swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
+
         tests(of: "Wire"),
         tests(of: "PCI"),
         tests(of: "System", ["CLinux"]),
@@ -75,7 +79,10 @@ let package = Package(
         tests(of: "AddressSpace", ["VFIOUserSystem"]),
         tests(
             of: "Server",
-            ["VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserAddressSpace", "VFIOUserPCI"]),
+            [
+                "CLinux", "VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserTransport",
+                "VFIOUserAddressSpace", "VFIOUserPCI",
+            ]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
     ]
 )

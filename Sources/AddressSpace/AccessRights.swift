@@ -1,6 +1,8 @@
 /// What may be done with memory, in the bits of PROT_READ and PROT_WRITE.
+@frozen
+@usableFromInline
 package struct AccessRights: OptionSet, Sendable {
-    package let rawValue: UInt8
+    @usableFromInline package let rawValue: UInt8
 
     @inlinable
     package init(rawValue: UInt8) { self.rawValue = rawValue }
@@ -11,6 +13,8 @@ package struct AccessRights: OptionSet, Sendable {
     /// PROT_WRITE.
     @inlinable
     package static var write: AccessRights { AccessRights(rawValue: 2) }
+    @inlinable
+    package static var readWrite: AccessRights { AccessRights(rawValue: 3) }
     /// The same number in `denied` of a mapping's record says that no translation may find it.
     @inlinable
     static var hidden: UInt8 { 0x80 }

@@ -5,9 +5,9 @@ internal import VFIOUserSystem
 extension IOASTable {
     /// Makes a mapping of memory that is ready, in an address space, from `iova` on.
     ///
-    /// With `checksRead` translations to read need the right to; those to write always do.
-    /// Throws `ENOENT` if there is no such address space, `EOVERFLOW` if the range wraps round, `EEXIST` if some of it
-    /// is mapped, `ENOSPC` at the limit, `ENOMEM`.
+    /// With `checksRead` translations to read need the right to; those to write always do. Throws `ENOENT` if
+    /// there is no such address space, `EOVERFLOW` if the range wraps round, `EEXIST` if some of it is
+    /// mapped, `ENOSPC` at the limit, `ENOMEM`.
     package func insert(
         _ backing: consuming MemoryBacking, into id: UInt32, at iova: UInt64, userAddress: UInt64 = 0,
         checksRead: Bool = true
@@ -45,9 +45,9 @@ extension IOASTable {
 
     /// Makes a mapping of the same memory as part of another, with the same rights or fewer (IOAS_COPY).
     ///
-    /// The file and the mmap are shared. Throws `ENOENT` if there is no such address space or the source is not within
-    /// one mapping, `EINVAL` for a length of 0, `EOVERFLOW` if a range wraps round, `EPERM` for rights
-    /// the source does not have, and as `insert` does.
+    /// The file and the mmap are shared. Throws `ENOENT` if there is no such address space or the source is
+    /// not within one mapping, `EINVAL` for a length of 0 or no rights, `EOVERFLOW` if a range wraps round,
+    /// `EPERM` for rights the source does not have, and as `insert` does.
     package func copy(
         from source: UInt32, _ sourceIOVA: UInt64, _ length: UInt64, to target: UInt32,
         _ placement: Placement,
@@ -55,7 +55,7 @@ extension IOASTable {
     ) throws(Errno) -> Mapping {
         let sourceSpace = try space(source)
         let space = try space(target)
-        if length == 0 { throw .invalidArgument }
+        if length == 0 || rights.isEmpty { throw .invalidArgument }
         let (sourceLast, wraps) = sourceIOVA.addingReportingOverflow(length - 1)
         if wraps { throw .overflow }
         guard let old = sourceSpace.mapping(at: sourceIOVA), old.last >= sourceLast else {

@@ -43,10 +43,10 @@ extension IOASTable {
 
     /// Maps into the compatibility IOAS (vfio-user protocol, DMA_MAP).
     ///
-    /// Throws, in this order: `ENODEV` without a compatibility IOAS; `EINVAL` for flags that do not fit each other or
-    /// the descriptor; `ENOSPC` above 8 TiB; `EINVAL` for no bytes, a range that wraps round, overlaps another mapping
-    /// without being the same, is one too many, or is smaller than a page of dirty logging and has a
-    /// descriptor; fstat's or mmap's errno.
+    /// Throws, in this order: `ENODEV` without a compatibility IOAS; `EINVAL` for flags that do not fit each
+    /// other or the descriptor; `ENOSPC` above 8 TiB; `EINVAL` for no bytes, a range that wraps round,
+    /// overlaps another mapping without being the same, is one too many, or is smaller than a page of dirty
+    /// logging and has a descriptor; fstat's or mmap's errno.
     package func map(_ request: LegacyMap, _ descriptor: consuming OwnedFD?) throws(Errno) -> Mapped {
         guard let id = compatibilityID else { throw .operationNotSupportedByDevice }
         let space = try space(id)

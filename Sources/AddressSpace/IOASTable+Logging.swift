@@ -84,10 +84,11 @@ extension IOASTable {
     /// Begins a report of what is dirty in `length` bytes from `iova` on, in bits for `pageSize` bytes each
     /// (DMA_LOGGING_REPORT, DMA_UNMAP with GET_DIRTY_BITMAP).
     ///
-    /// Bits are cleared as the report is read, not before.
-    /// Throws, in this order: `EINVAL` as `DirtyReport.byteCount`; `ENOENT` if the range is not within one mapping of
-    /// the attached address space; `ENOTSUP` if it does not start where the mapping does; `EINVAL` if logging is off,
-    /// the page size is not a power of two, the range is smaller than a page of the logging's, or the mapping has no file.
+    /// Bits are cleared as the report is read, not before. Throws, in this order: `EINVAL` as
+    /// `DirtyReport.byteCount`; `ENOENT` if the range is not within one mapping of the attached address
+    /// space; `ENOTSUP` if it does not start where the mapping does; `EINVAL` if logging is off, the page
+    /// size is not a power of two, the range is smaller than a page of the logging's, or the mapping has no
+    /// file.
     package func report(_ iova: UInt64, _ length: UInt64, pageSize: UInt64) throws(Errno) -> DirtyReport {
         _ = try DirtyReport.byteCount(length, pageSize: pageSize)
         let (last, wraps) = iova.addingReportingOverflow(length - 1)

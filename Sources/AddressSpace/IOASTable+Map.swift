@@ -28,8 +28,9 @@ package struct IOASMap: Sendable {
 extension IOASTable {
     /// Maps into an IOAS (IOAS_MAP); without a descriptor, memory that is reached by messages.
     ///
-    /// Throws `ENOENT` if there is no such IOAS; `EINVAL` for a length of 0 or no rights; `EOVERFLOW` if a range wraps
-    /// round; what `Placement` says; `ENOSPC` at the limit; `EINVAL` if the file is known to be too short; mmap's errno.
+    /// Throws `ENOENT` if there is no such IOAS; `EINVAL` for a length of 0 or no rights; `EOVERFLOW` if a
+    /// range wraps round; what `Placement` says; `ENOSPC` at the limit; `EINVAL` if the file is known to be
+    /// too short; mmap's errno.
     package func map(_ request: IOASMap, _ descriptor: consuming OwnedFD?) throws(Errno) -> Mapping {
         let space = try space(request.ioas)
         if request.length == 0 || request.rights.isEmpty { throw .invalidArgument }

@@ -28,8 +28,8 @@ extension IOASTable {
 
     /// The number and the bytes of the mappings that lie in a range (IOAS_UNMAP).
     ///
-    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` if the range wraps round, `ENOENT` if there is no such address
-    /// space, no mapping in the range, or one only partly.
+    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` if the range wraps round, `ENOENT` if there is no such
+    /// address space, no mapping in the range, or one only partly.
     package func mappings(
         in id: UInt32, within iova: UInt64, _ length: UInt64
     ) throws(Errno) -> (count: Int, bytes: UInt64) {
@@ -54,44 +54,48 @@ extension IOASTable {
         return (count, bytes)
     }
 
-    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that is gone
-    /// already stays gone.
+    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that is
+    /// gone already stays gone.
     ///
     /// The server has let the device unregister it if it is in the attached address space.
     package func remove(_ mapping: Mapping) {
         guard mapping.pool === pool, mapping.isLive, let space = try? space(mapping.ioas) else { return }
         space.remove(mapping.iova)
         if space === attached { publish() }
-        release(mapping.slot)
+        _ = release(mapping.slot)
     }
 
     /// Ends every mapping of an address space, faster than one by one. Throws `ENOENT` if there is no such.
     package func removeAll(in id: UInt32) throws(Errno) { dropMappings(of: try space(id)) }
 
     func dropMappings(of space: IOAS) {
+        // Mappings made one after the other lie side by side in this process: one call unmaps many.
+        var memory = MemoryMapping()
         var place = unsafe space.tree.first
         while let here = unsafe place {
-            release(unsafe here.slot)
+            let next = release(unsafe here.slot)
+            if !next.isEmpty { memory.replace(with: next) }
             unsafe place = here.next
         }
         space.removeAll()
         if space === attached { publish() }
     }
 
-    /// Gives back all that a slot's record owns, and the slot.
-    private func release(_ slot: UInt32) {
+    /// Gives back all that a slot's record owns, and the slot. The mmap is handed to the caller if it was the
+    /// record's.
+    private func release(_ slot: UInt32) -> MemoryMapping {
         unsafe untrack(pool.record(slot))
         let record = unsafe pool.record(slot).pointee
         pool.remove(slot)
         // The record's counts and its mmap were its own, and nothing else has a copy.
-        if let shared = unsafe record.sharedMemory {
-            unsafe shared.release()
-        } else {
-            _ = unsafe MemoryMapping(adopting: record.mappingBase, length: Int(record.mappingLength))
-        }
         if let file = unsafe record.file {
             files.release(unsafe file.takeUnretainedValue())
             unsafe file.release()
         }
+        guard let shared = unsafe record.sharedMemory else {
+            return unsafe MemoryMapping(adopting: record.mappingBase, length: Int(record.mappingLength))
+        }
+        unsafe shared.release()
+        return MemoryMapping()
     }
 }

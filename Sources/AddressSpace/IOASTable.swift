@@ -4,12 +4,13 @@ internal import VFIOUserSystem
 
 /// The I/O address spaces of one device and its present connection.
 ///
-/// The one memory manager under both protocols: legacy DMA_MAP and DMA_UNMAP work on the compatibility IOAS, IOAS
-/// commands on those the client allocates. The device sees the attached one, through `translator`.
+/// The one memory manager under both protocols: legacy DMA_MAP and DMA_UNMAP work on the compatibility IOAS,
+/// IOAS commands on those the client allocates. The device sees the attached one, through `translator`.
 ///
-/// The table never calls anyone: it changes things, and the server tells the device. To unmap, the server finds the
-/// mapping, lets the device unregister it (all still works), and removes it. Whatever a method throws, nothing has
-/// changed. Methods that change what is attached are for times when the device is quiesced.
+/// The table never calls anyone: it changes things, and the server tells the device. To unmap, the server
+/// finds the mapping, lets the device unregister it (all still works), and removes it. Whatever a method
+/// throws, nothing has changed. Methods that change what is attached are for times when the device is
+/// quiesced.
 @safe
 package final class IOASTable {
     /// Mappings there may be, over all address spaces.
@@ -103,9 +104,9 @@ package final class IOASTable {
 
     /// Makes an address space the one the device sees (ATTACH_PT), in place of any other.
     ///
-    /// The server has let the device unregister the mappings of the other; it lets it register those of
-    /// this one afterwards. Throws `ENOENT` if there is none of that id, `ENOMEM` if dirty logging is on and there is
-    /// no memory for the bits.
+    /// The server has let the device unregister the mappings of the other; it lets it register those of this
+    /// one afterwards. Throws `ENOENT` if there is none of that id, `ENOMEM` if dirty logging is on and there
+    /// is no memory for the bits.
     package func attach(_ id: UInt32) throws(Errno) {
         let space = try self.space(id)
         if space === attached { return }
@@ -152,7 +153,8 @@ package final class IOASTable {
         return space
     }
 
-    /// Takes the mappings of an address space out of the device's sight. Entries that name them are stale from here on.
+    /// Takes the mappings of an address space out of the device's sight. Entries that name them are stale
+    /// from here on.
     private func hide(_ space: IOAS) {
         untrack(space)
         unsafe forEach(in: space) { record in

@@ -1,7 +1,8 @@
 package import SystemPackage
 package import VFIOUserSystem
 
-/// The memory behind a mapping that is not made yet: whatever goes wrong from here on, it cleans up after itself.
+/// The memory behind a mapping that is not made yet: whatever goes wrong from here on, it cleans up after
+/// itself.
 @safe
 package struct MemoryBacking: ~Copyable {
     let mode: AccessMode
@@ -29,15 +30,15 @@ package struct MemoryBacking: ~Copyable {
         pageSize = systemPageSize
         status = nil
         descriptor = nil
-        unsafe memory = MemoryMapping(adopting: nil, length: 0)
+        memory = MemoryMapping()
         slack = 0
     }
 
     /// Part of a file, reached by mmap or by file I/O.
     ///
-    /// The mmap has exactly the client's rights and covers whole blocks of the file: neither offset nor length need
-    /// be aligned. It is made with the client's own descriptor, whose rights decide whether it may be.
-    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
+    /// The mmap has exactly the client's rights and covers whole blocks of the file: neither offset nor
+    /// length need be aligned. It is made with the client's own descriptor, whose rights decide whether it
+    /// may be. Throws `EINVAL` for a length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
     package init(
         _ descriptor: consuming OwnedFD, _ status: FileStatus, mode: AccessMode, offset: UInt64,
         length: UInt64, _ rights: AccessRights
@@ -55,7 +56,7 @@ package struct MemoryBacking: ~Copyable {
             // Below the page size.
             slack = Int(truncatingIfNeeded: offset - start)
         } else {
-            unsafe memory = MemoryMapping(adopting: nil, length: 0)
+            memory = MemoryMapping()
             slack = 0
         }
         self.mode = mode

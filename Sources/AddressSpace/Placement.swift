@@ -14,8 +14,8 @@ package enum Placement: Sendable {
 extension IOASTable {
     /// The IOVA for `length` bytes, not 0.
     ///
-    /// Throws `EOVERFLOW` if a fixed range wraps round, `EINVAL` if it is not allowed, `EEXIST` if it is taken,
-    /// `EADDRINUSE` if the memory's own address is, `ENOSPC` if the window is full.
+    /// Throws `EOVERFLOW` if a fixed range wraps round, `EINVAL` if it is not allowed, `EEXIST` if it is
+    /// taken, `EADDRINUSE` if the memory's own address is, `ENOSPC` if the window is full.
     func place(
         _ length: UInt64, _ address: UnsafeMutableRawPointer?, in space: IOAS, _ placement: Placement
     ) throws(Errno) -> UInt64 {
@@ -42,8 +42,9 @@ extension IOASTable {
         }
     }
 
-    /// Other memory for a mapping whose IOVA is to be the memory's own address, if that is taken: a second mmap of the
-    /// same pages. Then `address` is in it. nil if there is no need. Throws mremap's errno, `EADDRINUSE`.
+    /// Other memory for a mapping whose IOVA is to be the memory's own address, if that is taken: a second
+    /// mmap of the same pages. Then `address` is in it. nil if there is no need. Throws mremap's errno,
+    /// `EADDRINUSE`.
     func elsewhere(
         _ base: UnsafeMutableRawPointer?, _ size: UInt64, _ address: inout UnsafeMutableRawPointer?,
         _ length: UInt64, in space: IOAS, _ placement: Placement, tries: Int = 8

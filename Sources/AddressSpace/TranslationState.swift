@@ -2,8 +2,8 @@ public import Synchronization
 
 /// What translation reads, at a stable address: the attached IOAS's tree, the records and dirty logging.
 ///
-/// Only the table changes it, and only while no other thread translates (the device is quiesced). The hint alone
-/// is written by translations.
+/// Only the table changes it, and only while no other thread translates (the device is quiesced). The hint
+/// alone is written by translations.
 @unsafe
 @usableFromInline
 package struct TranslationState: ~Copyable {

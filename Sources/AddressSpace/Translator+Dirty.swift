@@ -7,10 +7,12 @@ extension Translator {
 
     /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on.
     @inlinable
+    @inline(__always)
     package func put(_ entry: SGEntry) { markDirty(entry) }
 
     /// Marks the pages of an entry dirty, if it is writeable and tracked and dirty logging is on.
     @inlinable
+    @inline(__always)
     package func markDirty(_ entry: SGEntry) {
         if isLogging, entry.isWriteable { mark(entry) }
     }

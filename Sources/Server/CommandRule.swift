@@ -12,6 +12,8 @@ struct CommandRule {
         case memory
         /// A write to PCI Express Device Control, which may reset the function.
         case configuration
+        /// The same among several writes.
+        case configurationBatch
         /// A change by DEVICE_FEATURE.
         case feature
     }
@@ -32,7 +34,7 @@ struct CommandRule {
         case .dmaMap, .dmaUnmap: self.init(quiesce: .memory)
         case .regionRead: self.init(worksStopped: true)
         case .regionWrite: self.init(quiesce: .configuration, worksStopped: true)
-        case .regionWriteMulti: self.init(worksStopped: true)
+        case .regionWriteMulti: self.init(quiesce: .configurationBatch, worksStopped: true)
         case .deviceReset: self.init(quiesce: .always)
         case .deviceFeature: self.init(quiesce: .feature, worksStopped: true)
         case .migDataRead: self.init(worksStopped: true)
@@ -55,18 +57,20 @@ extension DeviceServer {
         case .always: return true
         case .memory: return doesDMA
         case .configuration:
-            let messages = inbound
-            var request = Reader(messages.payload(length: length))
+            var request = Reader(payload(length: length))
             guard let access = try? RegionAccess(decoding: &request) else { return false }
-            guard access.region == RegionIndex.configuration.rawValue,
-                let offset = Int(exactly: access.offset)
-            else {
-                return false
+            return isDeviceControl(access.region, access.offset)
+        case .configurationBatch:
+            guard connection?.writesMultiple ?? false else { return false }
+            var request = Reader(payload(length: length))
+            guard let batch = try? RegionWriteMulti(decodingRequest: &request) else { return false }
+            for _ in 0..<batch.count {
+                guard let write = try? RegionWriteMulti.Write(decoding: &request) else { return false }
+                if isDeviceControl(write.region, write.offset) { return true }
             }
-            return configuration?.isDeviceControl(offset) ?? false
+            return false
         case .feature:
-            let messages = inbound
-            var request = Reader(messages.payload(length: length))
+            var request = Reader(payload(length: length))
             // The flags are the second of two 32-bit fields; the first is judged later.
             guard (try? request.take(4)) != nil, (try? request.require(4)) != nil else { return false }
             let flags = DeviceFeature.Flags(rawValue: request.uint32())
@@ -74,8 +78,15 @@ extension DeviceServer {
         }
     }
 
+    private func isDeviceControl(_ region: UInt32, _ offset: UInt64) -> Bool {
+        guard region == RegionIndex.configuration.rawValue, let offset = Int(exactly: offset) else {
+            return false
+        }
+        return configuration?.isDeviceControl(offset) ?? false
+    }
+
     /// STOP and STOP_COPY let only few commands through.
     func isAllowedInMigrationState(_ rule: CommandRule) -> Bool {
-        rule.worksStopped || !migrationState.isStopped
+        rule.worksStopped || !currentMigrationState.isStopped
     }
 }

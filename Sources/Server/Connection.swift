@@ -6,11 +6,9 @@ internal import VFIOUserTransport
 internal import VFIOUserWire
 
 /// A client and what was negotiated with it.
-struct Connection: ~Copyable {
+final class Connection {
     /// `nil` for standard input and output, which are not the connection's to close.
     let socket: OwnedFD?
-    let input: CInt
-    let output: CInt
     /// Where answers to the server's own commands come from, if the client asked for a second socket.
     let twin: TwinSocket?
     /// The most data of one DMA_READ or DMA_WRITE, and of migration data, bytes (1 byte...1 MiB).
@@ -19,6 +17,22 @@ struct Connection: ~Copyable {
     let writesMultiple: Bool
     /// Whether a warning about commands crossing on one socket was given.
     var warnedOfCrossing = false
+
+    init(socket: consuming OwnedFD?, twin: TwinSocket?, maxTransfer: Int, writesMultiple: Bool) {
+        self.socket = socket
+        self.twin = twin
+        self.maxTransfer = maxTransfer
+        self.writesMultiple = writesMultiple
+    }
+
+    /// Makes sure that nothing more comes or goes, also where the client has only stopped answering.
+    func hangUp() {
+        switch socket {
+        case .some(let socket): _ = shutdown(socket.number, CInt(SHUT_RDWR))
+        case .none: break
+        }
+        if let number = twin?.socket.number { _ = shutdown(number, CInt(SHUT_RDWR)) }
+    }
 }
 
 /// The second socket of a connection, with its own stream of replies.

@@ -25,14 +25,14 @@ extension DeviceServer {
         }
         if !isQuiesced, needsQuiesce(rule, length: length) {
             let state: QuiesceState
+            let serial = connectionSerial
             do throws(Errno) {
-                isProcessing = true
                 inbound.pin(length)
-                defer { isProcessing = false }
-                state = try device.quiesce(on: self)
+                state = try askToQuiesce()
             } catch {
                 return refuse(header, length: length, error)
             }
+            guard serial == connectionSerial else { return .done }
             if case .pending = state {
                 pending = .request
                 return .pending
@@ -46,9 +46,11 @@ extension DeviceServer {
     @discardableResult
     func refuse(_ header: MessageHeader, length: Int, _ error: Errno) -> Progress {
         inbound.consume(length)
-        lastRequestError = error
+        requestError = error
         log(.debug, "command \(header.command) refused: \(error)")
-        if !header.flags.contains(.noReply), connection != nil { outbound.commitError(header, error) }
+        if !header.flags.contains(.noReply), output >= 0 {
+            outbound.commitError(header, error, to: output)
+        }
         return .refused
     }
 
@@ -56,7 +58,7 @@ extension DeviceServer {
     ///
     /// - Throws: an error of sending that is neither the request's nor a lost connection.
     func execute(_ header: MessageHeader, length: Int) throws(Errno) {
-        guard let output = connection?.output else { return }
+        guard output >= 0 else { return }
         let serial = connectionSerial
         isProcessing = true
         inbound.pin(length)
@@ -65,9 +67,8 @@ extension DeviceServer {
         let failure: Errno?
         var count = 0
         do throws(Errno) {
-            let (requests, replies) = (inbound, outbound)
-            var request = Reader(requests.payload(length: length))
-            var reply = Writer(try replies.payload(capacity: Self.maxReplyPayload, to: output))
+            var request = Reader(payload(length: length))
+            var reply = Writer(try replyPayload())
             try dispatch(header, &request, &reply)
             count = reply.written
             failure = nil
@@ -76,31 +77,48 @@ extension DeviceServer {
         }
         // A callback may have found the connection lost.
         guard serial == connectionSerial else { return }
-        let descriptors = takeReplyDescriptors()
         inbound.consume(length)
-        if let failure { lastRequestError = failure }
-        guard !header.flags.contains(.noReply) else {
-            replyTail = nil
-            return
-        }
+        if let failure { requestError = failure }
+        guard !header.flags.contains(.noReply) else { return forgetReplyParts() }
         if let failure, failure.rawValue != 0 {
-            outbound.commitError(header, failure)
+            forgetReplyParts()
+            outbound.commitError(header, failure, to: output)
         } else if replyTail != nil, let tail = replyTail.take() {
             try send(header.reply(payloadByteCount: count), count: count, tail, to: output)
-        } else if descriptors.isEmpty {
+        } else if !hasReplyDescriptors {
             outbound.commit(header.reply(payloadByteCount: count), count: count)
         } else {
+            let descriptors = replyDescriptors
+            replyDescriptors = []
             try send(header.reply(payloadByteCount: count), count: count, descriptors, to: output)
         }
     }
 
-    private static var maxReplyPayload: Int { Limits.maxMessageByteCount - MessageHeader.byteCount }
-
-    private func takeReplyDescriptors() -> [CInt] {
-        guard !replyDescriptors.isEmpty else { return [] }
-        defer { replyDescriptors = [] }
-        return replyDescriptors
+    /// Drops what a handler left to be sent with a reply that is not sent.
+    private func forgetReplyParts() {
+        replyTail = nil
+        if hasReplyDescriptors { replyDescriptors = [] }
     }
+
+    /// The payload of the first message, which is complete and stays in place while it is pinned.
+    @_lifetime(borrow self)
+    func payload(length: Int) -> RawSpan {
+        let messages = inbound
+        let span = messages.payload(length: length)
+        // The server keeps the stream, and the stream the bytes.
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// Room for the payload of the reply being made.
+    @_lifetime(borrow self)
+    private func replyPayload() throws(Errno) -> MutableRawSpan {
+        let messages = outbound
+        let span = try messages.payload(capacity: Self.maxReplyPayload, to: output)
+        // The server keeps the stream, and the stream the bytes.
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    private static var maxReplyPayload: Int { Limits.maxMessageByteCount - MessageHeader.byteCount }
 
     /// Sends a reply with descriptors by itself, since they go with a message's first byte.
     private func send(_ header: MessageHeader, count: Int, _ descriptors: [CInt], to output: CInt)
@@ -111,8 +129,8 @@ extension DeviceServer {
             outbound.commit(header, count: count)
             try outbound.flush(to: output, descriptors: descriptors)
         } catch {
-            // A lost connection shows again at the next receive.
-            if !Self.meansDisconnected(error) { throw error }
+            guard Self.meansDisconnected(error) else { throw error }
+            lostWhileReplying()
         }
     }
 
@@ -145,7 +163,7 @@ extension DeviceServer {
 
 extension OutboundMessages {
     /// An error reply, which has no payload.
-    func commitError(_ header: MessageHeader, _ error: Errno) {
-        commit(header.errorReply(error), count: 0)
+    func commitError(_ header: MessageHeader, _ error: Errno, to descriptor: CInt) {
+        commit(header.errorReply(error), to: descriptor)
     }
 }

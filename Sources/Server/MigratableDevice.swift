@@ -36,7 +36,7 @@ extension DeviceServer {
     public func enableMigration() throws(Errno) {
         guard let device = device as? any MigratableDevice else { throw .notSupported }
         migratable = device
-        migrationState = .running
+        currentMigrationState = .running
     }
 
     /// Whether the device can be migrated.

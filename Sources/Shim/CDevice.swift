@@ -32,9 +32,9 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
         return server
     }
     let privateData: UnsafeMutableRawPointer?
-    let isBlocking: Bool
 
-    var regionAccess = unsafe [RegionAccessCallback?](repeating: nil, count: RegionIndex.allCases.count)
+    /// One for each region; plain memory, since every access looks here.
+    let regionAccess: UnsafeMutablePointer<RegionAccessCallback?>
     var quiesceCallback: QuiesceCallback?
     var resetCallback: ResetCallback?
     var registerCallback: DMACallback?
@@ -44,10 +44,14 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     var interruptState = unsafe [InterruptStateCallback?](repeating: nil, count: InterruptKind.allCases.count)
     var logCallback: LogCallback?
 
-    init(privateData: UnsafeMutableRawPointer?, isBlocking: Bool) {
+    init(privateData: UnsafeMutableRawPointer?) {
         unsafe self.privateData = privateData
-        self.isBlocking = isBlocking
+        let count = RegionIndex.allCases.count
+        unsafe regionAccess = .allocate(capacity: count)
+        unsafe regionAccess.initialize(repeating: nil, count: count)
     }
+
+    deinit { unsafe regionAccess.deallocate() }
 
     func read(
         _ region: RegionIndex, at offset: UInt64, into data: inout MutableRawSpan, on server: DeviceServer

@@ -7,13 +7,15 @@ internal import SystemPackage
 internal import VFIOUserAddressSpace
 internal import VFIOUserServer
 
+// The functions called for every piece of memory are @c, which unlike @_cdecl makes no second function to jump to.
+//
 // dma_sg_t is opaque in C and an SGEntry here; arrays of them come from the program, which got their size from
 // dma_sg_size(). An entry is only ever copied out and checked against the mappings, so its bytes can be anything.
 
 @_cdecl("dma_sg_size") @implementation
 public func dma_sg_size() -> Int { MemoryLayout<SGEntry>.stride }
 
-@_cdecl("vfu_addr_to_sgl") @implementation
+@c @implementation
 public func vfu_addr_to_sgl(
     _ vfu_ctx: OpaquePointer!, _ dma_addr: vfu_dma_addr_t!, _ len: Int, _ sgl: OpaquePointer!,
     _ max_nr_sgs: Int, _ prot: CInt
@@ -35,7 +37,7 @@ public func vfu_sg_is_mappable(_ vfu_ctx: OpaquePointer!, _ sg: OpaquePointer!) 
     return unsafe ContextBlock.translator(of: vfu_ctx).isMappable(entry)
 }
 
-@_cdecl("vfu_sgl_get") @implementation
+@c @implementation
 public func vfu_sgl_get(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int,
     _ flags: CInt
@@ -58,18 +60,16 @@ public func vfu_sgl_get(
     }
 }
 
-@_cdecl("vfu_sgl_put") @implementation
+@c @implementation
 public func vfu_sgl_put(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int
 ) {
-    unsafe vfu_sgl_mark_dirty(vfu_ctx, sgl, cnt)
+    unsafe markDirty(vfu_ctx, sgl, cnt)
 }
 
-@_cdecl("vfu_sgl_mark_dirty") @implementation
+@c @implementation
 public func vfu_sgl_mark_dirty(_ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ cnt: Int) {
-    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
-    guard translator.isLogging, cnt > 0, let entries = unsafe entries(sgl) else { return }
-    for place in 0..<cnt { translator.markDirty(unsafe entries[place]) }
+    unsafe markDirty(vfu_ctx, sgl, cnt)
 }
 
 @_cdecl("vfu_sgl_read") @implementation
@@ -95,6 +95,13 @@ public func vfu_sgl_write(
         try unsafe server(vfu_ctx).write(
             entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
     }
+}
+
+@inline(__always)
+private func markDirty(_ vfu_ctx: OpaquePointer, _ sgl: OpaquePointer?, _ cnt: Int) {
+    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+    guard translator.isLogging, cnt > 0, let entries = unsafe entries(sgl) else { return }
+    for place in 0..<cnt { translator.markDirty(unsafe entries[place]) }
 }
 
 @inline(__always)

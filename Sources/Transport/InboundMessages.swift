@@ -48,7 +48,11 @@ package import VFIOUserWire
     private var end = 0
     /// Bytes of the first message that somebody is reading: they must not move.
     private var pinned = 0
-    private var groups: [DescriptorGroup] = []
+    private var groups: [DescriptorGroup] = [] {
+        didSet { hasDescriptors = !groups.isEmpty }
+    }
+    /// Whether there are any, cheaper to look at.
+    private var hasDescriptors = false
     private let isSocket: Bool
 
     /// - Parameter isSocket: false for a pipe, which carries no descriptors.
@@ -99,15 +103,19 @@ package import VFIOUserWire
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
-    /// Keeps the first message in place while it is worked on; 0 lets go.
-    package func pin(_ length: Int) { pinned = length }
+    /// Keeps the first message in place while it is worked on. There is room for another of any size behind what has
+    /// been received.
+    package func pin(_ length: Int) {
+        if memory.capacity - end < Limits.maxMessageByteCount { moveDown() }
+        pinned = length
+    }
 
     /// The length pinned now.
     package var pinnedLength: Int { pinned }
 
     /// Takes the descriptors that came with the first message.
     package func takeDescriptors() -> ReceivedFDs {
-        guard !groups.isEmpty else { return ReceivedFDs() }
+        guard hasDescriptors else { return ReceivedFDs() }
         return takeDescriptors(at: 0)
     }
 
@@ -124,7 +132,7 @@ package import VFIOUserWire
     /// Drops the first `length` bytes, a message or a part of it, and descriptors nobody took.
     package func consume(_ length: Int) {
         let length = min(length, end - start)
-        if !groups.isEmpty {
+        if hasDescriptors {
             groups.removeAll { group in
                 guard group.offset < start + length else { return false }
                 for number in group.numbers { _ = close(number) }
@@ -139,8 +147,9 @@ package import VFIOUserWire
         }
     }
 
-    /// Drops a message behind the first ones, closing up the gap.
+    /// Drops a message behind the first ones, closing up the gap. Does nothing if it is not there any more.
     package func remove(at offset: Int, length: Int) {
+        guard offset + length <= end - start else { return }
         _ = takeDescriptors(at: offset)
         let source = start + offset + length
         memory.move(from: source, to: start + offset, count: end - source)
@@ -160,9 +169,15 @@ package import VFIOUserWire
         pinned = 0
     }
 
-    /// Receives once. `awaited` is where the message that is being waited for begins, from the first one.
-    package func receive(from descriptor: CInt, blocking: Bool, awaited: Int = 0) -> Outcome {
-        let room = makeRoom(awaited: awaited)
+    /// Receives once.
+    ///
+    /// - Parameters:
+    ///   - awaited: where the message that is being waited for begins, from the first one.
+    ///   - beyond: whether to take what comes behind that message, too.
+    package func receive(
+        from descriptor: CInt, blocking: Bool, awaited: Int = 0, beyond: Bool = true
+    ) -> Outcome {
+        let room = makeRoom(awaited: awaited, beyond: beyond)
         guard room > 0 else { return .failed(.noBufferSpace) }
         guard isSocket else { return readPipe(descriptor, room: room) }
         let received = unsafe memory.withPointer(at: end) { pointer in
@@ -200,18 +215,24 @@ package import VFIOUserWire
     }
 
     /// Bytes that may be received at `end`, after moving what is there down if it may move.
-    private func makeRoom(awaited: Int) -> Int {
-        var wanted = Self.readAhead
+    private func makeRoom(awaited: Int, beyond: Bool) -> Int {
+        let there = end - start - awaited
+        var missing = MessageHeader.byteCount - there
         if let header = header(at: start + awaited) {
-            wanted = max(wanted, min(Int(header.size), Limits.maxMessageByteCount) - (end - start - awaited))
+            missing = min(Int(header.size), Limits.maxMessageByteCount) - there
         }
-        if memory.capacity - end < wanted, pinned == 0, start > 0 {
-            memory.move(from: start, to: 0, count: end - start)
-            for index in groups.indices { groups[index].offset -= start }
-            end -= start
-            start = 0
-        }
+        let wanted = beyond ? max(Self.readAhead, missing) : max(1, missing)
+        if memory.capacity - end < wanted, pinned == 0 { moveDown() }
         return min(wanted, memory.capacity - end)
+    }
+
+    /// Moves what is there to the beginning of the memory.
+    private func moveDown() {
+        guard start > 0 else { return }
+        memory.move(from: start, to: 0, count: end - start)
+        for index in groups.indices { groups[index].offset -= start }
+        end -= start
+        start = 0
     }
 
     /// Gives received descriptors to the message whose first bytes they came with.

@@ -3,289 +3,12 @@
  * server goes on, and nothing leaks.
  */
 #include "support.h"
+#include "full_device.h"
 
 #include <pthread.h>
 #include <sys/resource.h>
 
 #define BASE UINT64_C(0x10000)
-#define CONFIG VFU_PCI_DEV_CFG_REGION_IDX
-#define SMALL_JSON "{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":4096}}"
-#define UNSAFE "it reads or writes out of bounds, aborts or hangs"
-
-/* A device with everything there is. */
-static struct session *device(void)
-{
-    struct session *s = new_session();
-    struct pxcap px = {.hdr.id = PCI_CAP_ID_EXP, .pxcaps.ver = 2, .pxdcap = {.flrc = 1}};
-    struct msicap msi = {.hdr.id = PCI_CAP_ID_MSI, .mc = {.mmc = 3}};
-    struct msixcap msix = {.hdr.id = PCI_CAP_ID_MSIX, .mxc.ts = 31};
-    struct pmcap pm = {.hdr.id = PCI_CAP_ID_PM};
-    uint8_t vendor[] = {PCI_CAP_ID_VNDR, 0, 5, 'a', 'b'};
-    struct dsncap dsn = {.hdr = {.id = PCI_EXT_CAP_ID_DSN, .version = 1}};
-
-    assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_EXPRESS, PCI_HEADER_TYPE_NORMAL, 0), 0);
-    use_region(s, 0, 0x1000, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM);
-    use_region(s, 2, UINT64_C(1) << 33, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM | VFU_REGION_FLAG_64_BITS);
-    use_region(s, CONFIG, 4096, VFU_REGION_FLAG_RW);
-    assert_true(vfu_pci_add_capability(s->ctx, 0, 0, &px) > 0);
-    assert_true(vfu_pci_add_capability(s->ctx, 0, 0, &msi) > 0);
-    assert_true(vfu_pci_add_capability(s->ctx, 0, 0, &msix) > 0);
-    assert_true(vfu_pci_add_capability(s->ctx, 0, 0, &pm) > 0);
-    assert_true(vfu_pci_add_capability(s->ctx, 0, 0, vendor) > 0);
-    assert_int_equal(vfu_pci_add_capability(s->ctx, 0, VFU_CAP_FLAG_EXTENDED, &dsn), 256);
-    assert_int_equal(vfu_setup_device_nr_irqs(s->ctx, VFU_DEV_MSIX_IRQ, 32), 0);
-    assert_int_equal(vfu_setup_irq_state_callback(s->ctx, VFU_DEV_MSIX_IRQ, on_irq_state), 0);
-    assert_int_equal(vfu_create_ioeventfd(s->ctx, 0, -1, 0, 8, 0, 0, -1, 0), 0);
-    use_dma(s);
-    (void)vfu_setup_device_migration_callbacks(s->ctx, &migration_callbacks); /* if there is migration at all */
-    use_quiesce_and_reset(s);
-    realize(s);
-    connect_client_with(s, SMALL_JSON);
-    return s;
-}
-
-/* Any answer will do, as long as it is one to this request; returns whether it was success. */
-static bool answered(struct session *s, uint16_t id, uint16_t cmd)
-{
-    const struct vfio_user_header *header;
-
-    assert_in_range(run(s), 0, 1);
-    header = &receive(s)->header;
-    assert_int_equal(header->msg_id, id);
-    assert_int_equal(header->cmd, cmd);
-    calls.count = 0;
-    if (header->flags == VFIO_USER_F_TYPE_REPLY) {
-        return true;
-    }
-    assert_int_equal(header->flags, VFIO_USER_F_TYPE_REPLY | VFIO_USER_F_ERROR);
-    assert_int_not_equal(header->error_no, 0);
-    assert_int_equal(s->reply.size, 0);
-    return false;
-}
-
-/* In step, whatever state the device has been put into. */
-static void assert_in_step(struct session *s)
-{
-    request_fails(s, 999, "x", 1, EINVAL);
-    assert_true(nothing_to_receive(s->client));
-}
-
-static uint64_t seed;
-
-static uint64_t next_random(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
-
-static void choose_seed(void)
-{
-    const char *given = getenv("VFU_TEST_SEED");
-
-    seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)getpid() * UINT64_C(0x9e3779b97f4a7c15);
-    seed = seed != 0 ? seed : 1;
-    print_message("# VFU_TEST_SEED=%#llx\n", (unsigned long long)seed);
-}
-
-/* Every command with every length of payload, of zeros and of ones, with and without fds. */
-TEST(every_command_with_every_length)
-{
-    struct session *s;
-    uint8_t body[96];
-    size_t fds;
-    const int pair[2] = {0, 1};
-
-    NOT_ON_REFERENCE(UNSAFE);
-    s = device();
-    fds = fd_count();
-    for (uint16_t cmd = 0; cmd <= VFIO_USER_MAX + 20; cmd++) {
-        for (size_t size = 0; size <= sizeof(body); size++) {
-            for (unsigned variant = 0; variant < 4; variant++) {
-                uint16_t id;
-
-                memset(body, variant & 1 ? 0xff : 0, sizeof(body));
-                id = send_request_fds(s, cmd, body, size, pair, variant & 2 ? 2 : 0);
-                answered(s, id, cmd);
-                assert_int_equal(fd_count(), fds);
-            }
-        }
-        assert_in_step(s);
-    }
-    lose_client(s);
-    connect_client(s);
-    assert_serving(s);
-}
-
-static const uint64_t interesting[] = {
-    0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 20, 24, 31, 32, 40, 48, 63, 64, 255, 256, 4095, 4096, 4097, 0x10000, 0x11000,
-    0x20000, 1048575, 1048576, 1048577, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff, 0x100000000, 0x1ffffffff,
-    0x7fffffffffffffff, 0x8000000000000000, 0xfffffffffffff000, 0xfffffffffffffff0, 0xffffffffffffffff,
-};
-
-static uint64_t interesting_number(void)
-{
-    return interesting[next_random() % ARRAY_LEN(interesting)];
-}
-
-/* Sizes of DMA regions are kept small, as a log of gigabytes by the byte would be no bug but slow. */
-static uint64_t region_size(void)
-{
-    static const uint64_t sizes[] = {0, 1, 4095, 4096, 4097, 8192, 0x10000, 0x80000000001, UINT64_MAX - 4095,
-                                     UINT64_MAX};
-
-    return sizes[next_random() % ARRAY_LEN(sizes)];
-}
-
-/* Requests that are right but for some numbers. */
-static size_t compose(uint16_t cmd, uint8_t *body, size_t capacity)
-{
-    const size_t least[] = {8, 4, 32, 24, 16, 32, 16, 16, 20, 16, 24, 16, 16, 0, 8, 32, 8, 8, 12, 16};
-    size_t size = least[cmd % ARRAY_LEN(least)];
-    uint32_t words[16];
-
-    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-        words[i] = (uint32_t)interesting_number();
-    }
-    memcpy(body, words, sizeof(words));
-    if (next_random() % 4 == 0) {
-        size += next_random() % 48;
-    }
-    if (next_random() % 16 == 0) {
-        size = next_random() % capacity;
-    }
-    switch (cmd) {
-    case VFIO_USER_DMA_MAP:
-    case VFIO_USER_DMA_UNMAP: {
-        uint64_t addr = interesting_number(), length = region_size();
-
-        memcpy(body, ((uint32_t[]){64, (uint32_t)next_random() & 0xf}), 8);
-        if (cmd == VFIO_USER_DMA_MAP) {
-            memcpy(body + 16, &addr, 8);
-            memcpy(body + 24, &length, 8);
-        } else {
-            memcpy(body + 8, &addr, 8);
-            memcpy(body + 16, &length, 8);
-            if (next_random() % 2 == 0) {
-                const uint64_t bitmap[2] = {interesting_number(), interesting_number()};
-
-                memcpy(body + 24, bitmap, sizeof(bitmap));
-                size = 40;
-            }
-        }
-        break;
-    }
-    case VFIO_USER_DEVICE_SET_IRQS:
-        words[0] = 64;
-        words[1] = (uint32_t)next_random() & 0x3f;
-        words[2] = (uint32_t)next_random() % 6;
-        memcpy(body, words, 12);
-        break;
-    case VFIO_USER_REGION_READ:
-    case VFIO_USER_REGION_WRITE: {
-        const uint64_t offset = next_random() % 2 ? interesting_number() : next_random() % 320;
-        uint32_t where[2] = {next_random() % 2 ? CONFIG : (uint32_t)next_random() % 10,
-                             next_random() % 8 ? (uint32_t)next_random() % 64 : (uint32_t)interesting_number()};
-
-        /* The client does not read while it waits, so replies must fit into the socket. */
-        if (where[1] > 0x10000 && where[1] <= MAX_DATA) {
-            where[1] = 0x10000;
-        }
-        memcpy(body, &offset, 8);
-        memcpy(body + 8, where, 8);
-        if (where[1] <= 64 && cmd == VFIO_USER_REGION_WRITE) {
-            size = 16 + where[1];
-        }
-        break;
-    }
-    case VFIO_USER_DEVICE_FEATURE: {
-        static const uint32_t features[] = {1, 2, 6, 7, 8};
-        const uint32_t head[2] = {next_random() % 4 ? 4096 : (uint32_t)interesting_number(),
-                                  features[next_random() % 5] | (uint32_t)(1 + next_random() % 7) << 16};
-
-        memcpy(body, head, 8);
-        if ((head[1] & 0xffff) == VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE) {
-            const uint32_t state = next_random() % 4 ? VFIO_USER_DEVICE_STATE_RUNNING : (uint32_t)next_random() % 9;
-
-            memcpy(body + 8, &state, 4);
-            size = 16;
-        } else if (next_random() % 2 == 0) {
-            const uint64_t report[3] = {interesting_number(), region_size(), interesting_number()};
-
-            memcpy(body + 8, report, sizeof(report));
-            size = 32;
-        }
-        break;
-    }
-    default:
-        break;
-    }
-    return size < capacity ? size : capacity;
-}
-
-TEST(almost_valid_requests)
-{
-    struct session *s;
-    uint8_t body[160];
-    int fd;
-    size_t fds, good = 0;
-
-    NOT_ON_REFERENCE(UNSAFE);
-    choose_seed();
-    s = device();
-    fd = guest_file(0x20000);
-    fds = fd_count();
-    for (int i = 0; i < 30000; i++) {
-        const uint16_t cmd = (uint16_t)(next_random() % 20);
-        const int sent[3] = {fd, fd, fd};
-        uint16_t id;
-        size_t size;
-
-        memset(body, 0, sizeof(body));
-        size = compose(cmd, body, sizeof(body));
-        id = send_request_fds(s, cmd, body, size, sent, next_random() % 2 ? 0 : next_random() % 4);
-        good += answered(s, id, cmd) ? 1 : 0;
-        if (i % 500 == 499) {
-            assert_in_step(s);
-            lose_client(s);
-            drop_reply(s);
-            assert_int_equal(fd_count(), fds - 2);
-            assert_int_equal(guest_mapping_count(), 0);
-            (void)vfu_setup_device_migration_callbacks(s->ctx, &migration_callbacks); /* back to RUNNING */
-            calls.count = 0;
-            connect_client_with(s, SMALL_JSON);
-        }
-    }
-    /* Not all of it was refused at the door. */
-    assert_true(good > 1000);
-    close(fd);
-}
-
-/* No messages at all, just bytes. */
-TEST(random_bytes)
-{
-    struct session *s;
-
-    NOT_ON_REFERENCE(UNSAFE);
-    choose_seed();
-    s = device();
-    for (int i = 0; i < 200; i++) {
-        uint64_t bytes[512];
-
-        for (size_t n = 0; n < ARRAY_LEN(bytes); n++) {
-            bytes[n] = next_random();
-        }
-        assert_true(send(s->client, bytes, 1 + next_random() % sizeof(bytes), MSG_NOSIGNAL) > 0);
-        for (int n = 0; n < 600 && run(s) > 0; n++) {
-        }
-        assert_true(s->result >= 0);
-        lose_client(s);
-        calls.count = 0;
-        connect_client(s);
-        assert_serving(s);
-    }
-}
 
 static void *send_all(void *argument)
 {
@@ -315,7 +38,7 @@ TEST(largest_message)
     pthread_t thread;
 
     NOT_ON_REFERENCE("a body that does not arrive in one piece is refused and put out of step");
-    s = device();
+    s = full_device();
     assert_int_equal(pthread_create(&thread, NULL, send_all, s), 0);
     while (nothing_to_receive(s->client)) {
         assert_in_range(run(s), 0, 1);
@@ -344,7 +67,7 @@ TEST(truncated_requests)
     struct session *s;
 
     NOT_ON_REFERENCE(UNSAFE);
-    s = device();
+    s = full_device();
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         for (size_t size = 0; size < cases[i].complete; size++) {
             request_fails(s, cases[i].cmd, cases[i].body, size, EINVAL);
@@ -361,7 +84,7 @@ TEST(all_of_config_space)
     uint8_t data[200];
 
     NOT_ON_REFERENCE(UNSAFE);
-    s = device();
+    s = full_device();
     for (unsigned fill = 0; fill < 3; fill++) {
         memset(data, (int[]){0, 0xff, 0x55}[fill], sizeof(data));
         for (unsigned offset = 0; offset < 300; offset++) {
@@ -391,7 +114,7 @@ TEST(all_of_config_space)
 /* fds belong to the header; those that come with the body do not stay open. */
 TEST(fds_with_the_body)
 {
-    struct session *s = device();
+    struct session *s = full_device();
     struct vfio_user_dma_map body = dma_map_body(DMA_RW | DMA_MMAP, 0, BASE, PS);
     struct vfio_user_header header = command_header(s, VFIO_USER_DMA_MAP, sizeof(body));
     struct vfio_user_header fake;
@@ -413,7 +136,7 @@ TEST(fds_with_the_body)
 /* More fds than this process may have: some are lost on the way, the rest must not stay. */
 TEST(no_room_for_fds)
 {
-    struct session *s = device();
+    struct session *s = full_device();
     struct rlimit limit, tight;
     const int sent[8] = {0, 0, 0, 0, 0, 0, 0, 0};
     size_t fds = fd_count();
@@ -460,7 +183,7 @@ TEST(silent_clients)
     struct session *s;
 
     NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
-    s = device();
+    s = full_device();
     lose_client(s);
     for (int i = 0; i < 3; i++) {
         int silent = connect_raw(s);
@@ -532,9 +255,6 @@ TEST(device_without_callbacks)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(every_command_with_every_length),
-        CASE(almost_valid_requests),
-        CASE(random_bytes),
         CASE(largest_message),
         CASE(truncated_requests),
         CASE(all_of_config_space),

@@ -49,8 +49,14 @@ extension DeviceServer {
 
     /// Tells the device, and then lets the memory go.
     private func remove(_ mapping: Mapping) {
-        device.dmaRegionRemoved(DMARegion(mapping), on: self)
-        // The device may have found its client gone, and everything with it.
+        // A device that finds its client gone while it is told is not told again.
+        if mapping != mappingBeingRemoved {
+            let outer = mappingBeingRemoved
+            mappingBeingRemoved = mapping
+            device.dmaRegionRemoved(DMARegion(mapping), on: self)
+            mappingBeingRemoved = outer
+        }
+        // Everything may have gone with the client.
         if mapping.isLive { spaces.remove(mapping) }
     }
 

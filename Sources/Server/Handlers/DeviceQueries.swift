@@ -64,7 +64,7 @@ extension DeviceServer {
 
     /// The region a request names.
     func region(_ index: UInt32) throws(Errno) -> RegionState {
-        guard regions.indices.contains(Int(index)) else { throw .invalidArgument }
+        guard Int(index) < regions.count else { throw .invalidArgument }
         return regions[Int(index)]
     }
 }

@@ -34,7 +34,7 @@ extension DeviceServer {
         case .migration:
             try answer(head, MigrationSupport(flags: [.stopCopy, .preCopy]), &reply)
         case .migDeviceState:
-            try answer(head, MigrationDeviceState(migrationState), &reply)
+            try answer(head, MigrationDeviceState(currentMigrationState), &reply)
         case .dmaLoggingReport:
             try reportDirtyPages(head, &request, &reply)
         case .dmaLoggingStart, .dmaLoggingStop:
@@ -64,8 +64,8 @@ extension DeviceServer {
 
     /// Takes the device to a state, step by step. It stays where a step fails.
     private func take(_ device: any MigratableDevice, to target: MigrationState) throws(Errno) {
-        while migrationState != target {
-            let next = try migrationState.step(toward: target)
+        while currentMigrationState != target {
+            let next = try currentMigrationState.step(toward: target)
             do throws(Errno) {
                 try device.enter(next, on: self)
             } catch {
@@ -73,7 +73,7 @@ extension DeviceServer {
                 if error.rawValue == 0 { return }
                 throw error
             }
-            migrationState = next
+            currentMigrationState = next
             log(.info, "migration state \(next)")
         }
     }

@@ -9,7 +9,7 @@ extension DeviceServer {
     func readMigrationData(_ request: inout Reader, _ reply: inout Writer) throws(Errno) {
         let requestByteCount = request.remaining
         let wanted = try MigrationData(decoding: &request)
-        guard let migratable, migrationState.canBeRead else { throw .invalidArgument }
+        guard let migratable, currentMigrationState.canBeRead else { throw .invalidArgument }
         let size = try checkTransfer(wanted)
         let head = MigrationData.byteCount
         guard requestByteCount + size <= reply.space else { throw .invalidArgument }
@@ -25,7 +25,7 @@ extension DeviceServer {
     /// MIG_DATA_WRITE: a piece of a device's state, for this one to become like it.
     func writeMigrationData(_ request: inout Reader) throws(Errno) {
         let piece = try MigrationData(decodingWithData: &request)
-        guard let migratable, migrationState == .resuming else { throw .invalidArgument }
+        guard let migratable, currentMigrationState == .resuming else { throw .invalidArgument }
         let data = try request.take(try checkTransfer(piece))
         try migratable.restoreState(from: data, on: self)
     }

@@ -35,7 +35,9 @@ extension DeviceServer {
         guard connection?.writesMultiple ?? false else { throw .invalidArgument }
         let batch = try RegionWriteMulti(decodingRequest: &request)
         var done: UInt64 = 0
-        while done < batch.count {
+        // Nothing is done for a client that went in the middle.
+        let serial = connectionSerial
+        while done < batch.count, serial == connectionSerial {
             do throws(Errno) {
                 try writeOne(&request)
             } catch {
@@ -66,16 +68,16 @@ extension DeviceServer {
     /// Checks that the access lies within a region that takes accesses, now.
     @inline(__always)
     private func check(_ access: RegionAccess) throws(Errno) -> (RegionIndex, isConfiguration: Bool) {
-        guard let index = RegionIndex(rawValue: access.region), migrationState != .stopCopy else {
+        guard let index = RegionIndex(rawValue: access.region), currentMigrationState != .stopCopy else {
             throw .invalidArgument
         }
         let (end, overflows) = access.offset.addingReportingOverflow(UInt64(access.count))
-        let size = regions[Int(access.region)].size
-        guard !overflows, end <= size else { throw .invalidArgument }
+        let facts = regions.facts(of: index)
+        guard !overflows, end <= facts.size else { throw .invalidArgument }
         guard index == .configuration else {
-            guard access.count == 0 || regions[Int(access.region)].isHandled else { throw .invalidArgument }
+            guard access.count == 0 || facts.isHandled else { throw .invalidArgument }
             return (index, false)
         }
-        return (index, !regions[Int(access.region)].flags.contains(.alwaysDevice))
+        return (index, !facts.alwaysDevice)
     }
 }
