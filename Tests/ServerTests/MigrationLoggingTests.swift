@@ -17,7 +17,8 @@ import VFIOUserWire
     static let pages: UInt64 = 100
     static let size = pages * page
 
-    private func client(_ device: RecordingDevice = RecordingDevice()) throws -> MigrationClient {
+    /// A client with those mappings.
+    static func client(_ device: RecordingDevice = RecordingDevice()) throws -> MigrationClient {
         let client = try MigrationClient(device)
         let memory = try MemoryFile(size: 1 << 20)
         #expect(try client.map(Self.mapped, Self.size, memory.number).error == nil)
@@ -28,7 +29,7 @@ import VFIOUserWire
     }
 
     @Test func starting() throws {
-        let client = try client()
+        let client = try Self.client()
         #expect(try client.startLogging(0).error == .invalidArgument)
         #expect(try client.startLogging(Self.size + 1).error == .invalidArgument)
         #expect(try client.startLogging(.max).error == .invalidArgument)
@@ -48,7 +49,7 @@ import VFIOUserWire
 
     /// Ranges are not looked at, however many there are said to be.
     @Test func ranges() throws {
-        let client = try client()
+        let client = try Self.client()
         let start = DMALoggingStart(pageSize: Self.page, rangeCount: .max)
         let range = DMALoggingStart.Range(iova: .max, length: .max)
         let reply = try client.feature(.dmaLoggingStart, .set, then: payload(start, range))
@@ -67,7 +68,7 @@ import VFIOUserWire
 
     /// The checks in their order: each request breaks its rule and later ones, if it can.
     @Test func reportErrors() throws {
-        let client = try client()
+        let client = try Self.client()
         let (iova, size, page) = (Self.mapped, Self.size, Self.page)
         #expect(try client.report(0, page, 0).error == .invalidArgument)
         #expect(try client.report(0, page - 1, page).error == .invalidArgument)
@@ -95,7 +96,7 @@ import VFIOUserWire
 
     /// Two neighbouring mappings are not one range.
     @Test func acrossMappings() throws {
-        let client = try client()
+        let client = try Self.client()
         let memory = try MemoryFile(size: 1 << 20)
         #expect(try client.map(Self.mapped + Self.size, Self.size, memory.number).error == nil)
         #expect(try client.startLogging(Self.page).error == nil)
@@ -107,7 +108,7 @@ import VFIOUserWire
 
     @Test(arguments: [mapped, byFile])
     func reportReply(_ iova: UInt64) throws {
-        let client = try client()
+        let client = try Self.client()
         #expect(try client.startLogging(Self.page).error == nil)
         try client.server.markDirty(iova + 3 * Self.page - 1, 2)
         try client.server.markDirty(iova + 99 * Self.page, 1)
@@ -125,7 +126,7 @@ import VFIOUserWire
 
     /// A report of the beginning of a mapping also tells of the pages that share a word with its last one.
     @Test func prefix() throws {
-        let client = try client()
+        let client = try Self.client()
         #expect(try client.startLogging(Self.page).error == nil)
         for page: UInt64 in [2, 40, 64, 70] {
             try client.server.markDirty(Self.mapped + page * Self.page, 1)
@@ -135,7 +136,7 @@ import VFIOUserWire
     }
 
     @Test func readOnlyUseIsClean() throws {
-        let client = try client()
+        let client = try Self.client()
         #expect(try client.startLogging(Self.page).error == nil)
         for entry in try client.server.entries(Self.mapped, Self.page, .read) {
             client.server.translator.put(entry)
@@ -149,7 +150,7 @@ import VFIOUserWire
 
     /// Memory that comes while logging is on is watched, and must not be smaller than a page.
     @Test func mappingWhileLogging() throws {
-        let client = try client()
+        let client = try Self.client()
         let memory = try MemoryFile(size: 1 << 20)
         #expect(try client.startLogging(Self.page).error == nil)
         #expect(try client.map(0, Self.page - 1, memory.number).error == .invalidArgument)
@@ -228,199 +229,6 @@ import VFIOUserWire
             let again = try client.report(0, size, page, isLong: true)
             #expect(try again.words(from: 32).allSatisfy { $0 == 0 })
         }
-    }
-
-    // MARK: Long reports
-
-    /// More than a reply holds: made while it is sent, and the next reply follows in step.
-    @Test func longReport() throws {
-        let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
-        let size: UInt64 = 24 << 20
-        #expect(try client.map(0, size, memory.number).error == nil)
-        #expect(try client.startLogging(4096).error == nil)
-        let marked: [UInt64] = [0, 1, 2000, 4095, 6143]
-        for page in marked { try client.server.markDirty(page * 4096, 1) }
-        #expect(try client.report(0, size, 1, argsz: 32 + 3 << 20 - 1).error == .invalidArgument)
-
-        // A bit for every byte, with a request before and one behind.
-        try client.send(.deviceFeature, payload(DeviceFeature(.init(.migration, .get), argsz: 16)))
-        try client.send(
-            .deviceFeature,
-            payload(
-                DeviceFeature(.init(.dmaLoggingReport, .get), argsz: 32 + 3 << 20),
-                DMALoggingReport(iova: 0, length: size, pageSize: 1)))
-        try client.send(.deviceFeature, payload(DeviceFeature(.init(.migDeviceState, .get), argsz: 16)))
-        var replies: [MigrationReply] = []
-        let worker = Worker {
-            for _ in 0..<3 { if let reply = try? client.receive() { replies.append(reply) } }
-        }
-        #expect(try client.server.poll() == 3)
-        worker.join()
-        #expect(replies.map(\.payload.count) == [16, 32 + 3 << 20, 16])
-        #expect(replies.allSatisfy { $0.error == nil })
-        let reply = try #require(replies.dropFirst().first)
-        #expect(try reply.decode(DeviceFeature.self).argsz == 32 + 3 << 20)
-        let words = try reply.words(from: 32)
-        var expected = Set<Int>()
-        for page in marked { expected.formUnion(Int(page) * 64..<Int(page) * 64 + 64) }
-        #expect(words.indices.allSatisfy { words[$0] == (expected.contains($0) ? .max : 0) })
-        #expect(try client.bits(0, size, 4096).allSatisfy { $0 == 0 })
-    }
-
-    /// Without a reply nothing is sent, and nothing cleared.
-    @Test func longReportUnanswered() throws {
-        let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
-        #expect(try client.map(0, 24 << 20, memory.number).error == nil)
-        #expect(try client.startLogging(4096).error == nil)
-        try client.server.markDirty(0, 1)
-        try client.send(
-            .deviceFeature,
-            payload(
-                DeviceFeature(.init(.dmaLoggingReport, .get), argsz: .max),
-                DMALoggingReport(iova: 0, length: 24 << 20, pageSize: 1)), flags: .noReply)
-        #expect(try client.server.poll() == 1)
-        #expect(client.hasNothing)
-        #expect(try client.state() == .running)
-        #expect(try client.bits(0, 24 << 20, 4096).first == 1)
-    }
-
-    /// The client leaves while a long report is on its way.
-    @Test func longReportCutShort() throws {
-        let device = RecordingDevice()
-        let client = try MigrationClient(device)
-        let memory = try MemoryFile(size: 4096)
-        #expect(try client.map(0, 24 << 20, memory.number).error == nil)
-        #expect(try client.startLogging(4096).error == nil)
-        try client.send(
-            .deviceFeature,
-            payload(
-                DeviceFeature(.init(.dmaLoggingReport, .get), argsz: .max),
-                DMALoggingReport(iova: 0, length: 24 << 20, pageSize: 1)))
-        let worker = Worker {
-            var bytes = [UInt8](repeating: 0, count: 100_000)
-            // The array's bytes.
-            _ = unsafe recv(client.socket.number, &bytes, bytes.count, 0)
-            client.leave()
-        }
-        _ = try client.server.poll()
-        worker.join()
-        #expect(throws: Errno.socketNotConnected) { try client.server.poll() }
-        #expect(device.calls.last == .reset(.lostConnection))
-        #expect(client.server.isAttached == false)
-    }
-
-    /// Bitmaps beyond every measure, on mappings that cost the client nothing.
-    @Test func hugeRanges() throws {
-        let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
-        let size: UInt64 = 8 << 40
-        #expect(try client.map(0, size, memory.number, [.read, .write, .fileIO]).error == nil)
-        #expect(try client.startLogging(1).error == .noMemory)
-        #expect(try client.startLogging(4096).error == nil)
-        try client.server.markDirty(size - 1, 1)
-        for page: UInt64 in [1, 2, 256, 2048] {
-            #expect(try client.report(0, size, page, argsz: .max).error == .invalidArgument)
-        }
-        #expect(try client.report(0, 1 << 20, 4096).error == nil)
-    }
-
-    /// A bit for very much, of a mapping less huge for the sake of builds without optimisation.
-    @Test func hugePages() throws {
-        let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
-        let size: UInt64 = 64 << 30
-        #expect(try client.map(0, size, memory.number, [.read, .write, .fileIO]).error == nil)
-        #expect(try client.startLogging(4096).error == nil)
-        try client.server.markDirty(size - 1, 1)
-        let bits = try client.bits(0, size, 8 << 20)
-        #expect(bits.count == 128)
-        #expect(bits.dropLast().allSatisfy { $0 == 0 })
-        #expect(bits.last == 1 << 63)
-        try client.server.markDirty(1 << 30, 1)
-        #expect(try client.bits(0, size, size) == [1])
-        #expect(try client.bits(0, size, size) == [0])
-    }
-
-    // MARK: Unmapping
-
-    @Test func unmapWithBitmap() throws {
-        let device = RecordingDevice()
-        let client = try client(device)
-        #expect(try client.startLogging(Self.page).error == nil)
-        try client.server.markDirty(Self.mapped + 10 * Self.page, 1)
-        // What is written while the device lets go counts, too.
-        device.onRemoval = { region, server in try? server.markDirty(region.address + 99 * Self.page, 1) }
-        let bitmap = DMAUnmap.BitmapRequest(pageSize: Self.page, size: 16)
-        let reply = try client.unmap(Self.mapped, Self.size, bitmap: bitmap)
-        #expect(reply.error == nil)
-        #expect(
-            try Array(reply.payload[..<40])
-                == payload(DMAUnmap(address: Self.mapped, size: Self.size, bitmap: bitmap)))
-        #expect(try reply.words(from: 40) == [1 << 10, 1 << 35])
-        #expect(reply.payload.count == 56)
-        #expect(try client.unmap(Self.mapped, Self.size).error == .noSuchFileOrDirectory)
-        #expect(device.calls.last == .quiesce)
-        #expect(device.calls.filter { $0 == .removed(Self.mapped) }.count == 1)
-    }
-
-    /// Another page size, after a reply full of ones: the bitmap starts from zero.
-    @Test(arguments: [2048, 8192, 16384] as [UInt64])
-    func unmapWithOtherPageSize(_ page: UInt64) throws {
-        let client = try client()
-        #expect(try client.startLogging(Self.page).error == nil)
-        _ = try client.feature(.migration, .probe, then: [UInt8](repeating: 0xff, count: 2000))
-        try client.server.markDirty(Self.mapped, 1)
-        let count = (Self.size / page + 63) / 64
-        let bitmap = DMAUnmap.BitmapRequest(pageSize: page, size: count * 8)
-        let reply = try client.unmap(Self.mapped, Self.size, bitmap: bitmap)
-        #expect(
-            try reply.words(from: 40) == [page == 2048 ? 3 : 1]
-                + [UInt64](repeating: 0, count: Int(count) - 1))
-    }
-
-    /// A request that fails clears nothing and unmaps nothing.
-    @Test func unmapErrors() throws {
-        let device = RecordingDevice()
-        let client = try client(device)
-        func unmap(_ iova: UInt64, _ size: UInt64, _ page: UInt64, _ bytes: UInt64) throws -> Errno? {
-            try client.unmap(iova, size, bitmap: .init(pageSize: page, size: bytes)).error
-        }
-        let (iova, size, page) = (Self.mapped, Self.size, Self.page)
-        #expect(try unmap(iova, size, page, 16) == .invalidArgument)
-        #expect(try unmap(0, size, page, 16) == .noSuchFileOrDirectory)
-        #expect(try client.startLogging(page).error == nil)
-        try client.server.markDirty(iova, 1)
-        #expect(try unmap(0, size, 0, 16) == .noSuchFileOrDirectory)
-        #expect(try unmap(0, 0, page, 16) == .noSuchFileOrDirectory)
-        #expect(try unmap(iova, .max, page, 16) == .noSuchFileOrDirectory)
-        #expect(try unmap(iova + page, page, page, 8) == .notSupported)
-        #expect(try unmap(iova, size, 0, 16) == .invalidArgument)
-        #expect(try unmap(iova, size, 3 * page, 8) == .invalidArgument)
-        #expect(try unmap(iova, size, 1 << 40, 8) == .invalidArgument)
-        #expect(try unmap(iova, size, page, 8) == .invalidArgument)
-        #expect(try unmap(iova, size, page, 24) == .invalidArgument)
-        #expect(try unmap(iova, size, page, .max - 10) == .invalidArgument)
-        #expect(try unmap(iova, size, page, 1 << 20) == .invalidArgument)
-        #expect(try unmap(Self.byMessage, size, page, 16) == .invalidArgument)
-        // The beginning of a mapping is not a mapping.
-        #expect(try unmap(iova, page, page, 8) == .noSuchFileOrDirectory)
-        #expect(device.calls.allSatisfy { if case .removed = $0 { false } else { true } })
-        #expect(try client.bits(iova, size, page) == [1, 0])
-    }
-
-    @Test func unmapShortPayloads() throws {
-        let client = try client()
-        #expect(try client.startLogging(Self.page).error == nil)
-        let whole = try payload(
-            DMAUnmap(
-                address: Self.mapped, size: Self.size,
-                bitmap: DMAUnmap.BitmapRequest(pageSize: Self.page, size: 16)))
-        for count in 1..<40 {
-            #expect(try client.call(.dmaUnmap, Array(whole[..<count])).error == .invalidArgument)
-        }
-        #expect(try client.call(.dmaUnmap, whole).error == nil)
     }
 }
 
