@@ -49,13 +49,18 @@ struct StreamTests {
         }
     }
 
+    /// Both ways a reply is taken: copied for later, and read where it was received.
     @Test func otherCommandsAreProtocolErrors() throws {
         try FakeServer.run { server in
-            let request = try server.expect(Wire.reset)
-            try server.send(id: request.id, command: Wire.deviceInfo, flags: 1)
+            for other in [Wire.deviceInfo, Wire.regionWrite] {
+                let request = try server.receive()
+                try server.send(
+                    id: request.id, command: other, flags: 1, request.payload + bytes(UInt32(5)))
+            }
             try server.reply(to: server.expect(Wire.reset))
         } client: { client in
             #expect(throws: Errno.protocolError) { try client.reset() }
+            #expect(throws: Errno.protocolError) { try client.read(.bar0, at: 0, as: UInt32.self) }
             try client.reset()
         }
     }
