@@ -15,8 +15,9 @@ extension DeviceServer {
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
     ///   this one's VERSION is refused; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
-    ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
-    ///   `sendmsg`. After a refusal the next client can be attached.
+    ///   or within its VERSION; `EINTR` a signal handler ran while it waited (blocking; call again to go on);
+    ///   `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`, `sendmsg`. After a refusal
+    ///   the next client can be attached.
     public func attach() throws(Errno) {
         guard connection == nil, !isProcessing else { throw .invalidArgument }
         do throws(Errno) {
@@ -65,7 +66,7 @@ extension DeviceServer {
         do throws(Errno) {
             (header, length) = try receiveVersion(from: input, grace: grace)
         } catch {
-            if error == .wouldBlock { candidate = consume socket }
+            if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
         let descriptors = inbound.takeDescriptors()
@@ -118,8 +119,8 @@ extension DeviceServer {
 
     /// Receives until the first message is complete.
     ///
-    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `ENOMSG`, `ECONNRESET`, `EINVAL` for a size that cannot
-    ///   be, `EFAULT` for broken control data.
+    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EINVAL` for
+    ///   a size that cannot be, `EFAULT` for broken control data.
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
         let deadline = Self.milliseconds() + grace
         while true {
@@ -128,7 +129,10 @@ extension DeviceServer {
             case .malformed: throw .invalidArgument
             case .incomplete: break
             }
-            switch inbound.receive(from: input, blocking: waitingMode == .blocking) {
+            // A client that is not kept, on a pipe, is waited for.
+            switch inbound.receive(
+                from: input, blocking: waitingMode == .blocking, interruptible: listener.isSocket)
+            {
             case .received: break
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
