@@ -167,7 +167,12 @@ extension DeviceServer {
 
     /// The client went while its reply was awaited: removes everything of it.
     private func lostWhileWaiting() throws(Errno) -> Never {
-        do throws(Errno) { try disconnect() } catch { throw .socketNotConnected }
+        // The next receive or send finds the end.
+        if isTellingDevice {
+            _ = shutdown(input, CInt(SHUT_RDWR))
+        } else {
+            try? disconnect()
+        }
         throw .socketNotConnected
     }
 

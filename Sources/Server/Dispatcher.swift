@@ -26,10 +26,8 @@ extension DeviceServer {
         if !isQuiesced, needsQuiesce(rule, length: length) {
             let state: QuiesceState
             do throws(Errno) {
-                isProcessing = true
                 inbound.pin(length)
-                defer { isProcessing = false }
-                state = try device.quiesce(on: self)
+                state = try askToQuiesce()
             } catch {
                 return refuse(header, length: length, error)
             }
@@ -76,7 +74,10 @@ extension DeviceServer {
         // A callback may have found the connection lost.
         guard serial == connectionSerial else { return }
         inbound.consume(length)
-        if let failure { requestError = failure }
+        if let failure {
+            requestError = failure
+            log(.debug, "command \(header.command) failed: \(failure)")
+        }
         guard !header.flags.contains(.noReply) else { return forgetReplyParts() }
         if let failure, failure.rawValue != 0 {
             forgetReplyParts()

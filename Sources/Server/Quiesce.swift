@@ -49,17 +49,28 @@ extension DeviceServer {
     ///
     /// - Throws: `EBUSY` when the device needs time, or its error; the client's state is still there then.
     func disconnect() throws(Errno) {
-        if !isQuiesced {
-            let state: QuiesceState
-            isProcessing = true
-            defer { isProcessing = false }
-            state = try device.quiesce(on: self)
-            if case .pending = state {
-                pending = .disconnect
-                throw .resourceBusy
-            }
+        if !isQuiesced, case .pending = try askToQuiesce() {
+            pending = .disconnect
+            throw .resourceBusy
         }
         dropClient()
+    }
+
+    /// Asks the device to quiesce.
+    func askToQuiesce() throws(Errno) -> QuiesceState {
+        let wasProcessing = isProcessing
+        isProcessing = true
+        defer { isProcessing = wasProcessing }
+        return try telling { () throws(Errno) in try device.quiesce(on: self) }
+    }
+
+    /// Calls the device with news of its client's memory, of the client, or of a reset. Such calls do not nest: if the
+    /// device finds its client gone in the middle of one, that news waits.
+    func telling<Answer, Failure>(_ call: () throws(Failure) -> Answer) throws(Failure) -> Answer {
+        let wasTelling = isTellingDevice
+        isTellingDevice = true
+        defer { isTellingDevice = wasTelling }
+        return try call()
     }
 
     /// Removes everything of the client: its memory in ascending order, then resets the device, then interrupts and sockets.
@@ -69,7 +80,7 @@ extension DeviceServer {
         defer { isProcessing = wasProcessing }
         removeAllDMARegions()
         spaces.endConnection()
-        try? device.reset(.lostConnection, on: self)
+        try? telling { () throws(Errno) in try device.reset(.lostConnection, on: self) }
         interrupts.closeAll()
         inbound.reset()
         outbound.reset()

@@ -14,7 +14,7 @@ extension DeviceServer {
         let mapped = try spaces.map(
             LegacyMap(flags: map.flags.rawValue, offset: map.offset, address: map.address, size: map.size),
             descriptors.take(at: 0))
-        device.dmaRegionAdded(DMARegion(mapped.mapping), on: self)
+        telling { device.dmaRegionAdded(DMARegion(mapped.mapping), on: self) }
     }
 
     /// DMA_UNMAP: one mapping of the compatibility IOAS, or all.
@@ -41,7 +41,7 @@ extension DeviceServer {
         let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
         try reply.require(unmap.replyByteCount)
         // What the device writes while it lets go counts, too.
-        device.dmaRegionRemoved(DMARegion(mapping), on: self)
+        telling { device.dmaRegionRemoved(DMARegion(mapping), on: self) }
         try unmap.encode(into: &reply)
         try report.append(to: &reply)
         if mapping.isLive { spaces.remove(mapping) }
@@ -49,8 +49,8 @@ extension DeviceServer {
 
     /// Tells the device, and then lets the memory go.
     private func remove(_ mapping: Mapping) {
-        device.dmaRegionRemoved(DMARegion(mapping), on: self)
-        // The device may have found its client gone, and everything with it.
+        telling { device.dmaRegionRemoved(DMARegion(mapping), on: self) }
+        // The device's author may have closed the server, and everything with it.
         if mapping.isLive { spaces.remove(mapping) }
     }
 
