@@ -177,7 +177,7 @@ extension DeviceServer {
 
     /// The client went while its reply was awaited: removes everything of it, or begins to.
     private func lostWhileWaiting() throws(Errno) -> Never {
-        do throws(Errno) { try disconnect() } catch { throw .socketNotConnected }
+        try? disconnect()
         throw .socketNotConnected
     }
 

@@ -78,7 +78,10 @@ extension DeviceServer {
         // A callback may have found the connection lost.
         guard serial == connectionSerial else { return }
         inbound.consume(length)
-        if let failure { requestError = failure }
+        if let failure {
+            requestError = failure
+            log(.debug, "command \(header.command) failed: \(failure)")
+        }
         guard !header.flags.contains(.noReply) else { return forgetReplyParts() }
         if let failure, failure.rawValue != 0 {
             forgetReplyParts()

@@ -14,9 +14,10 @@ extension DeviceServer {
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
-    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
-    ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
-    ///   `sendmsg`. After a refusal the next client can be attached.
+    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with
+    ///   descriptors; `ENOMSG`, `ECONNRESET` the client left before or within its VERSION; `EINTR` a signal handler ran
+    ///   while it waited (blocking; call again to go on); `ENOTCONN` the server has no way to get a client; others of
+    ///   `accept`, `recvmsg`, `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
         try attach(grace: Self.versionGrace)
     }
@@ -69,7 +70,7 @@ extension DeviceServer {
         do throws(Errno) {
             (header, length) = try receiveVersion(from: input, grace: grace)
         } catch {
-            if error == .wouldBlock { candidate = consume socket }
+            if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
         let descriptors = inbound.takeDescriptors()
@@ -123,8 +124,8 @@ extension DeviceServer {
 
     /// Receives until the first message is complete.
     ///
-    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `ENOMSG`, `ECONNRESET`, `EINVAL` for a size that cannot
-    ///   be, `EFAULT` for broken control data.
+    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EINVAL` for
+    ///   a size that cannot be, `EFAULT` for broken control data.
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
         let deadline = Self.milliseconds() + grace
         while true {
@@ -133,8 +134,12 @@ extension DeviceServer {
             case .malformed: throw .invalidArgument
             case .incomplete: break
             }
-            // What comes behind it stays in the socket, which is then readable for the next call.
-            switch inbound.receive(from: input, blocking: waitingMode == .blocking, beyond: false) {
+            // What comes behind it stays in the socket, which is then readable for the next call. A client that is not
+            // kept, on a pipe, is waited for.
+            switch inbound.receive(
+                from: input, blocking: waitingMode == .blocking, beyond: false,
+                interruptible: listener.isSocket)
+            {
             case .received: break
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)

@@ -119,9 +119,11 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     }
 
     func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
-        guard let callback = unsafe quiesceCallback, unsafe callback(context) < 0 else { return .quiesced }
+        guard let callback = unsafe quiesceCallback else { return .quiesced }
+        errno = 0
+        guard unsafe callback(context) < 0 else { return .quiesced }
         let error = callbackError()
-        guard error == .resourceBusy else { throw error }
+        guard error == .resourceBusy else { throw error.rawValue == 0 ? .invalidArgument : error }
         return .pending
     }
 

@@ -21,9 +21,10 @@ public func vfu_addr_to_sgl(
     _ max_nr_sgs: Int, _ prot: CInt
 ) -> CInt {
     do throws(Errno) {
+        // A size_t: without its top bit it is still more than there can be.
         let count = try unsafe ContextBlock.translator(of: vfu_ctx).translate(
             UInt64(UInt(bitPattern: dma_addr)), UInt64(UInt(bitPattern: len)), AccessRights(protection: prot),
-            into: entries(sgl), capacity: max_nr_sgs)
+            into: entries(sgl), capacity: max_nr_sgs & Int.max)
         if count < 0 { errno = 0 }
         return CInt(clamping: count)
     } catch {

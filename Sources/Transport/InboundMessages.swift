@@ -174,15 +174,20 @@ package import VFIOUserWire
     /// - Parameters:
     ///   - awaited: where the message that is being waited for begins, from the first one.
     ///   - beyond: whether to take what comes behind that message, too.
+    ///   - interruptible: whether a signal handler ends the wait (`EINTR`).
     package func receive(
-        from descriptor: CInt, blocking: Bool, awaited: Int = 0, beyond: Bool = true
+        from descriptor: CInt, blocking: Bool, awaited: Int = 0, beyond: Bool = true,
+        interruptible: Bool = false
     ) -> Outcome {
         let room = makeRoom(awaited: awaited, beyond: beyond)
         guard room > 0 else { return .failed(.noBufferSpace) }
-        guard isSocket else { return readPipe(descriptor, room: room) }
-        let received = unsafe memory.withPointer(at: end) { pointer in
-            unsafe clx_receive(descriptor, pointer, room, blocking ? 0 : CInt(MSG_DONTWAIT), scratch)
-        }
+        guard isSocket else { return readPipe(descriptor, room: room, interruptible: interruptible) }
+        var received: clx_received
+        repeat {
+            received = unsafe memory.withPointer(at: end) { pointer in
+                unsafe clx_receive(descriptor, pointer, room, blocking ? 0 : CInt(MSG_DONTWAIT), scratch)
+            }
+        } while received.count == -Int(EINTR) && !interruptible
         if received.fd_count == 0, received.flags == 0 {
             return advance(received.count)
         }
@@ -198,10 +203,13 @@ package import VFIOUserWire
         return outcome
     }
 
-    private func readPipe(_ descriptor: CInt, room: Int) -> Outcome {
-        var count = unsafe memory.withPointer(at: end) { unsafe read(descriptor, $0, room) }
-        if count < 0 { count = -Int(errno) }
-        return count == -Int(EINTR) ? readPipe(descriptor, room: room) : advance(count)
+    private func readPipe(_ descriptor: CInt, room: Int, interruptible: Bool) -> Outcome {
+        var count: Int
+        repeat {
+            count = unsafe memory.withPointer(at: end) { unsafe read(descriptor, $0, room) }
+            if count < 0 { count = -Int(errno) }
+        } while count == -Int(EINTR) && !interruptible
+        return advance(count)
     }
 
     private func advance(_ count: Int) -> Outcome {
