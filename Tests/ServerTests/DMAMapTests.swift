@@ -166,12 +166,11 @@ import VFIOUserWire
     }
 
     @Test func withoutDMA() throws {
-        let (ours, theirs) = try File.socketPair()
+        let (peer, theirs) = try RawPeer.pair()
         let device = TestDevice()
         let server = try DeviceServer(
-            device, at: .connected(FileDescriptor(rawValue: dup(theirs))), waiting: .polling)
+            device, at: .connected(theirs), waiting: .polling)
         try server.realize()
-        let peer = RawPeer(ours)
         try peer.request(.version, versionPayload(nil))
         try server.attach()
         _ = try peer.receive()

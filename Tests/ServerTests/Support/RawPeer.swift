@@ -29,6 +29,12 @@ final class RawPeer {
         setPatience(patience)
     }
 
+    /// One end of a new connection, and the other end for a server to own.
+    static func pair() throws(Errno) -> (RawPeer, FileDescriptor) {
+        let (ours, theirs) = try File.socketPair()
+        return (RawPeer(ours), FileDescriptor(rawValue: dup(theirs)))
+    }
+
     /// Connects to a path.
     convenience init(connectingTo path: String) throws(Errno) {
         self.init(File(adopting: try check(unsafe clx_unix_connect(path))))
