@@ -1,5 +1,6 @@
 internal import Synchronization
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// What is dirty at the start of a mapping: a bitmap of 64-bit words, produced piece by piece and cleared on
 /// the way.
@@ -48,10 +49,10 @@ package struct DirtyReport: ~Copyable {
         step = pageSize.quotientAndRemainder(dividingBy: loggingPageSize)
         // Where the bits end that there are, that share a word with the range, and that fit into the result.
         let all = mapping.length.dividedRoundingUp(by: loggingPageSize)
-        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64) * 64
-        let (bytes, overflow) = (words * 64).multipliedReportingOverflow(by: pageSize)
-        let result = overflow ? UInt64.max : bytes.dividedRoundingUp(by: loggingPageSize)
-        end = min(all, range, result)
+        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64).saturating(
+            times: 64)
+        let bytes = words.saturating(times: 64).saturating(times: pageSize)
+        end = min(all, range, bytes.dividedRoundingUp(by: loggingPageSize))
         let (skipped, skips) = pageSize.multipliedReportingOverflow(by: 64)
         skip = skips ? nil : skipped.quotientAndRemainder(dividingBy: loggingPageSize)
     }
@@ -64,6 +65,9 @@ package struct DirtyReport: ~Copyable {
             // A word of any value may be appended, and there is room.
             unsafe output.append(next(), as: UInt64.self)
         }
+        // Whoever marked a page that was still marked, and so did not mark it again, has stored to it before this:
+        // the client, which reads the page after this report, finds what was stored.
+        ThreadFence.issue()
     }
 
     /// Whether all of the bitmap was produced.

@@ -19,6 +19,11 @@ package struct TranslationState: ~Copyable {
     @usableFromInline var loggingPageSize: UInt64 = 0
     /// Its base 2 logarithm, or 64 if it is not a power of two.
     @usableFromInline var loggingShift: UInt64 = 64
+    /// Mappings of dma-bufs, whether or not the device sees them.
+    @usableFromInline var synchronizedCount = 0
+
+    /// Whether marking has to order itself with a report, which then cannot do it for both.
+    @usableFromInline var fencesMarking = false
 
     init(capacity: Int, records: UnsafeMutablePointer<MappingRecord>) {
         unsafe self.capacity = UInt32(clamping: capacity)

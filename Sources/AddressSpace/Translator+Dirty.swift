@@ -37,6 +37,9 @@ extension Translator {
             first = entry.offset / pageSize
             last = end / pageSize
         }
+        // What was stored before comes before the look at the bits: a report that has just cleared one must be
+        // sure to show it, or the bit is set again. Reports fence all threads; where they cannot, this one does it.
+        if unsafe state.pointee.fencesMarking { atomicMemoryFence(ordering: .sequentiallyConsistent) }
         // The bitmap has a bit for every page of the mapping.
         unsafe Translator.set(words, first, last)
     }

@@ -16,6 +16,10 @@ struct CommandRule {
         case configurationBatch
         /// A change by DEVICE_FEATURE.
         case feature
+        /// In IOAS mode.
+        case addressSpaces
+        /// In IOAS mode, if the id at this offset of the payload is the attached address space's.
+        case addressSpace(at: Int)
     }
 
     var quiesce = Quiesce.never
@@ -41,10 +45,10 @@ struct CommandRule {
         case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
             .deviceSetIRQs, .dmaRead, .dmaWrite, .migDataWrite:
             self.init()
-        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
-            .iovaRanges,
-            .compatIOAS:
-            self.init()
+        case .ioasDestroy, .ioasUnmap, .attachPT, .detachPT: self.init(quiesce: .addressSpaces)
+        case .ioasMap: self.init(quiesce: .addressSpace(at: 8))
+        case .ioasCopy: self.init(quiesce: .addressSpace(at: 12))
+        case .ioasAlloc, .bind, .iovaRanges, .compatIOAS: self.init()
         }
     }
 }
@@ -69,6 +73,8 @@ extension DeviceServer {
                 if isDeviceControl(write.region, write.offset) { return true }
             }
             return false
+        case .addressSpaces: return usesIOAS == true
+        case .addressSpace(let offset): return concernsAttached(at: offset, length: length)
         case .feature:
             var request = Reader(payload(length: length))
             // The flags are the second of two 32-bit fields; the first is judged later.

@@ -48,7 +48,7 @@ extension DeviceServer {
                 switch error {
                 case .socketNotConnected where !canGetClients: throw error
                 case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset,
-                    .brokenPipe:
+                    .brokenPipe, .notSupported:
                     continue
                 case .resourceBusy: throw error
                 default: try giveUpClient(after: error)

@@ -84,8 +84,9 @@ extension DeviceServer {
     /// - Throws: `ENOMEM`.
     public func enableDMA(maxRegions: Int = 65_535) throws(Errno) {
         let spaces = try IOASTable(limit: maxRegions)
-        removeAllDMARegions()
-        if isAttached { spaces.beginLegacy() }
+        forgetClientMemory()
+        spaces.filePolicy = memorySettings.files
+        if let usesIOAS { usesIOAS ? spaces.beginIOAS() : spaces.beginLegacy() }
         self.spaces = spaces
         doesDMA = true
     }

@@ -47,6 +47,7 @@ public final class DeviceServer {
     var configuration: ConfigSpace?
     /// Whether the device uses client memory.
     var doesDMA = false
+    var memorySettings = MemorySettings()
     /// The device, if it can be migrated.
     var migratable: (any MigratableDevice)?
     /// What the device does for migration. Neither a reset nor another client changes it.
@@ -83,8 +84,6 @@ public final class DeviceServer {
     var isAskingToQuiesce = false
     /// Whether everything of a client is being removed.
     var isRemovingClient = false
-    /// The mapping whose removal the device is being told.
-    var mappingBeingRemoved: Mapping?
     /// Whether the device may be regarded as quiesced until the present call returns.
     var isQuiesced = false
     /// The error that the last failed request of the last call got; `nil` if none failed.
@@ -116,9 +115,10 @@ public final class DeviceServer {
     /// Finishes the set-up: gives the device its configuration space if ``initializePCI(_:)`` was not called, and fills in
     /// what follows from the regions and interrupts. A second call does nothing.
     ///
-    /// - Throws: `ENOMEM`.
+    /// - Throws: `ENOMEM`; `EINVAL` ``IOASPolicy/require`` without ``enableDMA(maxRegions:)``.
     public func realize() throws(Errno) {
         guard !isRealized else { return }
+        try checkIOASPolicy()
         let configurationSize = regions[Int(RegionIndex.configuration.rawValue)].size
         if configuration == nil {
             try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))

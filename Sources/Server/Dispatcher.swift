@@ -153,10 +153,7 @@ extension DeviceServer {
         case .migDataRead: try readMigrationData(&request, &reply)
         case .migDataWrite: try writeMigrationData(&request)
         case .version, .dmaRead, .dmaWrite, nil: throw .invalidArgument
-        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
-            .iovaRanges,
-            .compatIOAS:
-            throw .invalidArgument
+        case .some(let command): try carryOutIOAS(command, &request, &reply)
         }
     }
 }

@@ -14,7 +14,7 @@ extension DeviceServer {
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
-    ///   this one's VERSION is refused; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
+    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
     ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
     ///   `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
@@ -102,11 +102,11 @@ extension DeviceServer {
         }
         connection = Connection(
             socket: socket, twin: twin, maxTransfer: settings.maxTransfer,
-            writesMultiple: settings.writesMultiple)
+            writesMultiple: settings.writesMultiple, ioas: settings.ioas)
         self.input = input
         self.output = output
         connectionSerial &+= 1
-        spaces.beginLegacy()
+        if settings.ioas != nil { spaces.beginIOAS() } else { spaces.beginLegacy() }
     }
 }
 
@@ -116,6 +116,7 @@ extension DeviceServer {
         var maxTransfer: Int
         var wantsTwin: Bool
         var writesMultiple: Bool
+        var ioas: IOASFeatures?
         /// Bytes of the reply's payload.
         var replyCount: Int
     }
@@ -156,7 +157,8 @@ extension DeviceServer {
     ) throws(Errno) -> Settings {
         guard header.command == Command.version.rawValue else { throw .invalidArgument }
         let version = try Version(decoding: &request).negotiated()
-        let offered = try ClientCapabilities(decoding: &request, readingIOMMUFD: false)
+        let offered = try ClientCapabilities(
+            decoding: &request, readingIOMMUFD: memorySettings.policy != .off)
         if let pageSize = offered.migrationPageSize, canMigrate, pageSize != 0,
             pageSize != sysconf(CInt(_SC_PAGESIZE))
         {
@@ -172,13 +174,15 @@ extension DeviceServer {
             granted.maxDMAMaps = min(maps, Int64(spaces.limit))
         }
 
+        granted.iommufd = try agreeOnIOAS(offered.iommufd)
+
         let replies = outbound
         var reply = Writer(try replies.payload(capacity: Limits.maxCapabilityByteCount, to: output))
         try version.encode(into: &reply)
         try granted.encode(into: &reply)
         return Settings(
             maxTransfer: offered.maxTransferByteCount, wantsTwin: wantsTwin,
-            writesMultiple: offered.writeMultiple,
+            writesMultiple: offered.writeMultiple, ioas: granted.iommufd,
             replyCount: reply.written)
     }
 

@@ -90,8 +90,7 @@ extension DeviceServer {
             isProcessing = wasProcessing
             isRemovingClient = false
         }
-        removeAllDMARegions()
-        spaces.endConnection()
+        forgetClientMemory()
         try? device.reset(.lostConnection, on: self)
         interrupts.closeAll()
         inbound.reset()

@@ -77,8 +77,3 @@ import VFIOUserWire
         #expect(!session.server.isAttached)
     }
 }
-
-/// A path for a socket, free so far.
-func temporaryPath() -> String {
-    "/tmp/vfio-user-test-\(getpid())-\(UInt64.random(in: .min ... .max))"
-}

@@ -63,6 +63,33 @@ final class File {
     }
 }
 
+extension File {
+    /// A file that tells when nobody has it open any more: the writing end of a pipe.
+    final class Watch {
+        private let reading: File
+        private var writing: File?
+
+        init() throws(Errno) {
+            let (reading, writing) = try File.pipe()
+            self.reading = reading
+            self.writing = writing
+        }
+
+        /// The file, which is the caller's from here on.
+        func takeFile() -> File {
+            defer { writing = nil }
+            return writing ?? File(adopting: -1)
+        }
+
+        /// Whether all its descriptors are closed.
+        var isClosed: Bool {
+            var waiting = pollfd(fd: reading.number, events: Int16(POLLIN), revents: 0)
+            // One entry, as said.
+            return unsafe poll(&waiting, 1, 0) == 1 && waiting.revents == Int16(POLLHUP)
+        }
+    }
+}
+
 /// A result of the CLinux functions.
 func check(_ result: CInt) throws(Errno) -> CInt {
     if result < 0 { throw Errno(rawValue: -result) }
@@ -127,4 +154,15 @@ func milliseconds() -> Int {
     // The structure is the call's to fill.
     _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
     return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// A path for a socket, free so far.
+func temporaryPath() -> String {
+    "/tmp/vfio-user-test-\(getpid())-\(UInt64.random(in: .min ... .max))"
+}
+
+/// Whether there is anything at a path.
+func exists(_ path: String) -> Bool {
+    // A Swift string goes to C as its bytes and a NUL.
+    unsafe access(path, F_OK) == 0
 }
