@@ -52,6 +52,7 @@ public func vfu_sgl_get(
             unsafe iov[place].iov_len = Int(truncatingIfNeeded: entry.length)
             place &+= 1
         } while place < cnt
+        if translator.hasSynchronizedMemory { try unsafe beginAccess(translator, entries, cnt) }
         return 0
     } catch {
         return failure(error)
@@ -62,7 +63,31 @@ public func vfu_sgl_get(
 public func vfu_sgl_put(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int
 ) {
+    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+    if translator.hasSynchronizedMemory { unsafe endAccess(translator, sgl, cnt) }
     unsafe vfu_sgl_mark_dirty(vfu_ctx, sgl, cnt)
+}
+
+/// Tells the exporters of dma-bufs among `count` entries, which are the program's, that their use begins.
+@inline(never)
+private func beginAccess(
+    _ translator: Translator, _ entries: UnsafeMutablePointer<SGEntry>, _ count: Int
+) throws(Errno) {
+    for place in 0..<count {
+        do throws(Errno) {
+            try translator.beginAccess(unsafe entries[place])
+        } catch {
+            for begun in 0..<place { translator.endAccess(unsafe entries[begun]) }
+            throw error
+        }
+    }
+}
+
+/// Tells them that it is over.
+@inline(never)
+private func endAccess(_ translator: Translator, _ sgl: OpaquePointer?, _ count: Int) {
+    guard count > 0, let entries = unsafe entries(sgl) else { return }
+    for place in 0..<count { translator.endAccess(unsafe entries[place]) }
 }
 
 @_cdecl("vfu_sgl_mark_dirty") @implementation
