@@ -1,5 +1,6 @@
 internal import Synchronization
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// What is dirty at the start of a mapping: a bitmap of 64-bit words, produced piece by piece and cleared on
 /// the way.
@@ -48,10 +49,10 @@ package struct DirtyReport: ~Copyable {
         step = pageSize.quotientAndRemainder(dividingBy: loggingPageSize)
         // Where the bits end that there are, that share a word with the range, and that fit into the result.
         let all = mapping.length.dividedRoundingUp(by: loggingPageSize)
-        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64) * 64
-        let (bytes, overflow) = (words * 64).multipliedReportingOverflow(by: pageSize)
-        let result = overflow ? UInt64.max : bytes.dividedRoundingUp(by: loggingPageSize)
-        end = min(all, range, result)
+        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64).saturating(
+            times: 64)
+        let bytes = words.saturating(times: 64).saturating(times: pageSize)
+        end = min(all, range, bytes.dividedRoundingUp(by: loggingPageSize))
         let (skipped, skips) = pageSize.multipliedReportingOverflow(by: 64)
         skip = skips ? nil : skipped.quotientAndRemainder(dividingBy: loggingPageSize)
     }
@@ -64,6 +65,9 @@ package struct DirtyReport: ~Copyable {
             // A word of any value may be appended, and there is room.
             unsafe output.append(next(), as: UInt64.self)
         }
+        // Whoever marked a page that was still marked, and so did not mark it again, has stored to it before this:
+        // the client, which reads the page after this report, finds what was stored.
+        ThreadFence.issue()
     }
 
     /// Whether all of the bitmap was produced.
@@ -79,6 +83,7 @@ package struct DirtyReport: ~Copyable {
             bit += 64
             return word
         }
+        if skipClean() { return 0 }
         if let word = uniform() { return word }
         var word: UInt64 = 0
         for index in 0..<UInt64(64) where bit < end {
@@ -96,12 +101,36 @@ package struct DirtyReport: ~Copyable {
     /// Copies whole source words: the usual case, at the speed of memory.
     private mutating func appendSame(to output: inout OutputRawSpan) {
         guard mapping.isLive, let words = unsafe mapping.record.pointee.dirty else { return }
-        while wordsLeft > 1, output.freeCapacity >= 8, end - min(bit, end) >= 64 {
-            // Below the end, thus below the number of words; the output has room, as above.
-            let word = unsafe words + Int(truncatingIfNeeded: bit / 64)
-            unsafe output.append(DirtyReport.take(word), as: UInt64.self)
-            bit += 64
-            wordsLeft -= 1
+        let whole = (end - min(bit, end)) / 64
+        let room = UInt64(output.freeCapacity / 8)
+        let count = Int(truncatingIfNeeded: min(wordsLeft - min(wordsLeft, 1), whole, room))
+        guard count > 0 else { return }
+        // Below the end, thus below the number of words; the output has room for as many.
+        let source = unsafe words + Int(truncatingIfNeeded: bit / 64)
+        unsafe output.withUnsafeMutableBytes { bytes, initialized in
+            guard let base = bytes.baseAddress else { return }
+            unsafe DirtyReport.take(source, count, to: base + initialized)
+            initialized += count * 8
+        }
+        bit += UInt64(count) * 64
+        wordsLeft -= UInt64(count)
+    }
+
+    /// Fetches and clears words, eight at a time where all are clean.
+    private static func take(_ words: DirtyWords, _ count: Int, to target: UnsafeMutableRawPointer) {
+        var index = 0
+        while index &+ 8 <= count {
+            var found: UInt64 = 0
+            for place in index..<index &+ 8 { found |= unsafe words[place].load(ordering: .relaxed) }
+            for place in index..<index &+ 8 {
+                let word = found == 0 ? 0 : unsafe take(words + place)
+                unsafe target.storeBytes(of: word, toByteOffset: place &* 8, as: UInt64.self)
+            }
+            index &+= 8
+        }
+        while index < count {
+            unsafe target.storeBytes(of: take(words + index), toByteOffset: index &* 8, as: UInt64.self)
+            index &+= 1
         }
     }
 
@@ -110,6 +139,26 @@ package struct DirtyReport: ~Copyable {
     private static func take(_ word: DirtyWords) -> UInt64 {
         if unsafe word.pointee.load(ordering: .relaxed) == 0 { return 0 }
         return unsafe word.pointee.exchange(0, ordering: .acquiring)
+    }
+
+    /// Skips the next word if all it tells of is clean: what is usual, and a client must not make slow.
+    private mutating func skipClean() -> Bool {
+        guard let skip else { return false }
+        let (last, wraps) = bit.addingReportingOverflow(skip.quotient &+ 1)
+        let lastIndex = min(wraps ? UInt64.max : last, end - 1) / 64
+        var index = bit / 64
+        while index <= lastIndex {
+            if peek(index) != 0 { return false }
+            index += 1
+        }
+        advance(skip)
+        if remainder != 0 {
+            // The page here belongs to both words, so it has to be as clean for the next one, too, whatever happened
+            // to it since. What did is for the next report.
+            fetchedIndex = bit / 64
+            fetched = 0
+        }
+        return true
     }
 
     /// The next word if it comes from one source word that is all clean or all dirty.
@@ -152,8 +201,16 @@ package struct DirtyReport: ~Copyable {
         return found != 0
     }
 
-    /// A source word, cleared as it is fetched: the bits below `end`. Words are asked for in ascending order,
-    /// the same one perhaps again.
+    /// A source word as it is, perhaps with bits behind the end.
+    private func peek(_ index: UInt64) -> UInt64 {
+        if index == fetchedIndex { return fetched }
+        guard mapping.isLive, let words = unsafe mapping.record.pointee.dirty else { return 0 }
+        // Not behind the end, thus below the number of words.
+        return unsafe words[Int(truncatingIfNeeded: index)].load(ordering: .relaxed)
+    }
+
+    /// A source word, cleared as it is fetched: the bits below `end`. Words are asked for in ascending order, the
+    /// same one perhaps again.
     private mutating func fetch(_ index: UInt64) -> UInt64 {
         if index == fetchedIndex { return fetched }
         fetchedIndex = index

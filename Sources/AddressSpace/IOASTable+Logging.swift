@@ -1,4 +1,5 @@
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// Dirty logging (vfio-user protocol, DEVICE_FEATURE).
 ///
@@ -27,6 +28,7 @@ extension IOASTable {
             }
         }
         if !fits { throw .invalidArgument }
+        unsafe state.pointee.fencesMarking = !ThreadFence.prepare()
         setLogging(pageSize)
         do {
             if let attached { try track(attached) }

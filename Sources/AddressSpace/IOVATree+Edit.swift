@@ -17,7 +17,8 @@ extension IOVATree {
         let rank = unsafe node.rank(of: key)
         if level == 0 { return unsafe insert(key, slot, intoLeaf: node, at: rank) }
         let child = max(rank - 1, 0)
-        // A node's first key is at or below all that its first child holds, as every other key is for its child.
+        // A node's first key is at or below all that its first child holds, as every other key is for its
+        // child.
         if rank == 0 { unsafe node.lowerFirstKey(to: key) }
         guard let split = unsafe insert(key, slot, into: node.children[child], level - 1) else { return nil }
         let index = child + 1

@@ -90,6 +90,12 @@ ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
     return sent < 0 ? -errno : sent;
 }
 
+int clx_is_quiet(int socket) {
+    char byte;
+
+    return recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 /* Fills address and returns its length, or a negated errno. */
 static int unix_address(const char *path, struct sockaddr_un *address) {
     size_t length = strlen(path);

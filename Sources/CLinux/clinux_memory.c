@@ -2,6 +2,8 @@
 #include "clinux_memory.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
 #include <fcntl.h>
 #include <linux/dma-buf.h>
 #include <linux/fs.h>
@@ -207,4 +209,10 @@ int clx_write_present(int fd, const void *buffer, size_t length, uint64_t offset
         result = count < 0 ? -errno : (size_t)count == length ? 0 : -EFAULT;
     }
     return result;
+}
+
+int clx_fence_threads(int prepare) {
+    int command = prepare ? MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED : MEMBARRIER_CMD_PRIVATE_EXPEDITED;
+
+    return syscall(SYS_membarrier, command, 0, 0) < 0 ? -errno : 0;
 }

@@ -32,6 +32,15 @@ final class Connection {
         self.writesMultiple = writesMultiple
         self.ioas = ioas
     }
+
+    /// Makes sure that nothing more comes or goes, also where the client has only stopped answering.
+    func hangUp() {
+        switch socket {
+        case .some(let socket): _ = shutdown(socket.number, CInt(SHUT_RDWR))
+        case .none: break
+        }
+        if let number = twin?.socket.number { _ = shutdown(number, CInt(SHUT_RDWR)) }
+    }
 }
 
 /// The second socket of a connection, with its own stream of replies.

@@ -66,8 +66,10 @@ public final class DeviceServer {
     var candidate: OwnedFD?
     let inbound: InboundMessages
     let outbound: OutboundMessages
-    var interrupts = InterruptTable(count: 0)
+    let interrupts = InterruptTable(count: 0)
     var spaces: IOASTable
+    /// Polls in a row that found nothing: only then is there neither a partial message nor anything pending.
+    var emptyPolls = 0
     /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.
     var connectionSerial: UInt64 = 0
 
@@ -78,10 +80,12 @@ public final class DeviceServer {
     var pending = PendingWork.none
     /// Whether a request is being carried out, that is, whether the caller is a callback.
     var isProcessing = false
+    /// Whether the device is being asked to quiesce: a client found gone meanwhile is removed when it has answered.
+    var isAskingToQuiesce = false
+    /// Whether everything of a client is being removed.
+    var isRemovingClient = false
     /// Whether the device may be regarded as quiesced until the present call returns.
     var isQuiesced = false
-    /// Whether everything of a client is being removed.
-    var isDropping = false
     /// The error that the last failed request of the last call got; `nil` if none failed.
     public var lastRequestError: Errno? { requestError }
     var requestError: Errno?
@@ -104,6 +108,7 @@ public final class DeviceServer {
         listener = try Listener(endpoint, isNonblocking: waiting == .polling)
         inbound = try InboundMessages(isSocket: listener.isSocket)
         outbound = try OutboundMessages(isSocket: listener.isSocket)
+        if waiting == .polling { outbound.stallLimit = Int(Self.stallLimit) }
         spaces = try IOASTable()
     }
 
@@ -118,7 +123,7 @@ public final class DeviceServer {
         if configuration == nil {
             try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))
         }
-        interrupts = InterruptTable(count: Int(interruptCounts.max() ?? 0))
+        interrupts.reset(count: Int(interruptCounts.max() ?? 0))
         realizeConfigurationSpace()
         isRealized = true
     }

@@ -25,14 +25,14 @@ extension DeviceServer {
         }
         if !isQuiesced, needsQuiesce(rule, length: length) {
             let state: QuiesceState
+            let serial = connectionSerial
             do throws(Errno) {
-                isProcessing = true
                 inbound.pin(length)
-                defer { isProcessing = false }
-                state = try device.quiesce(on: self)
+                state = try askToQuiesce()
             } catch {
                 return refuse(header, length: length, error)
             }
+            guard serial == connectionSerial else { return .done }
             if case .pending = state {
                 pending = .request
                 return .pending
@@ -48,7 +48,9 @@ extension DeviceServer {
         inbound.consume(length)
         requestError = error
         log(.debug, "command \(header.command) refused: \(error)")
-        if !header.flags.contains(.noReply), connection != nil { outbound.commitError(header, error) }
+        if !header.flags.contains(.noReply), output >= 0 {
+            outbound.commitError(header, error, to: output)
+        }
         return .refused
     }
 
@@ -80,7 +82,7 @@ extension DeviceServer {
         guard !header.flags.contains(.noReply) else { return forgetReplyParts() }
         if let failure, failure.rawValue != 0 {
             forgetReplyParts()
-            outbound.commitError(header, failure)
+            outbound.commitError(header, failure, to: output)
         } else if replyTail != nil, let tail = replyTail.take() {
             try send(header.reply(payloadByteCount: count), count: count, tail, to: output)
         } else if !hasReplyDescriptors {
@@ -127,8 +129,8 @@ extension DeviceServer {
             outbound.commit(header, count: count)
             try outbound.flush(to: output, descriptors: descriptors)
         } catch {
-            // A lost connection shows again at the next receive.
-            if !Self.meansDisconnected(error) { throw error }
+            guard Self.meansDisconnected(error) else { throw error }
+            lostWhileReplying()
         }
     }
 
@@ -158,7 +160,7 @@ extension DeviceServer {
 
 extension OutboundMessages {
     /// An error reply, which has no payload.
-    func commitError(_ header: MessageHeader, _ error: Errno) {
-        commit(header.errorReply(error), count: 0)
+    func commitError(_ header: MessageHeader, _ error: Errno, to descriptor: CInt) {
+        commit(header.errorReply(error), to: descriptor)
     }
 }

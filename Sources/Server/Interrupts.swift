@@ -14,9 +14,9 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
 ///
 /// Unsafe inside: the slots are raw memory so that a trigger is one load and one system call. `count` bounds every access.
 @safe final class InterruptTable {
-    private let slots: UnsafeMutablePointer<CInt>
+    private var slots: UnsafeMutablePointer<CInt>
     /// Vectors that INTx, MSI and MSI-X share.
-    let count: Int
+    private(set) var count: Int
 
     private static let extra = 2
 
@@ -31,6 +31,15 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         unsafe slots.deallocate()
     }
 
+    /// Starts anew with so many shared vectors.
+    func reset(count: Int) {
+        closeAll()
+        unsafe slots.deallocate()
+        self.count = count
+        unsafe slots = .allocate(capacity: count + Self.extra)
+        unsafe slots.initialize(repeating: -1, count: count + Self.extra)
+    }
+
     /// Where the vectors of a kind begin in the table.
     private func base(of kind: InterruptKind) -> Int {
         switch kind {
@@ -38,6 +47,16 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         case .error: count
         case .request: count + 1
         }
+    }
+
+    /// Whether a descriptor can be written to without harm: a pipe or a socket whose other end is closed would end the
+    /// process by SIGPIPE.
+    static func canSignal(_ number: CInt) -> Bool {
+        var status = stat()
+        // The structure is the call's to fill.
+        guard unsafe fstat(number, &status) == 0 else { return false }
+        let type = status.st_mode & S_IFMT
+        return type != S_IFIFO && type != S_IFSOCK
     }
 
     /// Gives vector `index` an eventfd, or none, closing the one it had. Out of range: the eventfd is closed.

@@ -18,9 +18,14 @@ extension DeviceServer {
     ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
     ///   `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
+        try attach(grace: Self.versionGrace)
+    }
+
+    /// The same with another time to wait for VERSION, milliseconds.
+    func attach(grace: Int) throws(Errno) {
         guard connection == nil, !isProcessing else { throw .invalidArgument }
         do throws(Errno) {
-            try negotiate()
+            try negotiate(grace: grace)
         } catch {
             // A client that is kept goes on where it stopped.
             if candidate == nil {
@@ -31,7 +36,7 @@ extension DeviceServer {
         }
     }
 
-    private func negotiate() throws(Errno) {
+    private func negotiate(grace: Int) throws(Errno) {
         if case .standardInputAndOutput = endpoint {
             inbound.reset()
             try negotiate(on: nil, grace: 0)
@@ -40,19 +45,18 @@ extension DeviceServer {
         } else {
             let client = try listener.accept()
             inbound.reset()
-            try setTimeouts(client.number)
-            try negotiate(on: client, grace: Self.versionGrace)
+            try boundWaiting(on: client.number)
+            try negotiate(on: client, grace: grace)
         }
     }
 
-    /// Bounds what a polling server can be made to wait by a client that stops reading, or answering its commands.
-    private func setTimeouts(_ socket: CInt) throws(Errno) {
-        guard waitingMode == .polling else { return }
-        var limit = timeval(tv_sec: Int(Self.stallLimit) / 1000, tv_usec: Int(Self.stallLimit) % 1000 * 1000)
+    /// Bounds what a polling server can be made to wait by a client that does not answer its commands.
+    private func boundWaiting(on socket: CInt) throws(Errno) {
+        guard let stallLimit = outbound.stallLimit else { return }
+        var limit = timeval(tv_sec: stallLimit / 1000, tv_usec: stallLimit % 1000 * 1000)
         let size = socklen_t(MemoryLayout<timeval>.size)
         // The option's value is a whole, initialised timeval of that size.
-        for option in [SO_RCVTIMEO, SO_SNDTIMEO]
-        where unsafe setsockopt(socket, SOL_SOCKET, option, &limit, size) != 0 {
+        guard unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0 else {
             throw Errno(rawValue: errno)
         }
     }
@@ -77,7 +81,7 @@ extension DeviceServer {
             let messages = inbound
             settings = try agree(header, Reader(messages.payload(length: length)), to: output)
         } catch {
-            outbound.commitError(header, error)
+            outbound.commitError(header, error, to: output)
             try? outbound.flush(to: output)
             log(.error, "client refused at VERSION: \(error)")
             throw error
@@ -129,7 +133,8 @@ extension DeviceServer {
             case .malformed: throw .invalidArgument
             case .incomplete: break
             }
-            switch inbound.receive(from: input, blocking: waitingMode == .blocking) {
+            // What comes behind it stays in the socket, which is then readable for the next call.
+            switch inbound.receive(from: input, blocking: waitingMode == .blocking, beyond: false) {
             case .received: break
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
@@ -165,7 +170,9 @@ extension DeviceServer {
         if wantsTwin { granted.twinSocketFDIndex = 0 }
         granted.writeMultiple = offered.writeMultiple
         if offered.pageSizes != nil { granted.pageSizes = Int64(sysconf(CInt(_SC_PAGESIZE))) }
-        if let maps = offered.maxDMAMaps, doesDMA { granted.maxDMAMaps = min(maps, Int64(spaces.limit)) }
+        if let maps = offered.maxDMAMaps, maps > 0, doesDMA {
+            granted.maxDMAMaps = min(maps, Int64(spaces.limit))
+        }
 
         granted.iommufd = try agreeOnIOAS(offered.iommufd)
 
@@ -188,7 +195,7 @@ extension DeviceServer {
             .orErrno()
         let theirs = OwnedFD(adopting: pair[1])
         let ours = OwnedFD(adopting: pair[0])
-        try setTimeouts(ours.number)
+        try boundWaiting(on: ours.number)
         twin = try TwinSocket(ours)
         return theirs
     }

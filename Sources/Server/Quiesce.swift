@@ -26,13 +26,15 @@ extension DeviceServer {
             let serial = connectionSerial
             isQuiesced = error == nil
             defer { isQuiesced = false }
+            var failure: Errno?
             if let error {
                 refuse(header, length: length, error)
             } else {
-                try execute(header, length: length)
+                do throws(Errno) { try execute(header, length: length) } catch { failure = error }
             }
             guard serial == connectionSerial else { return }
-            _ = try continueBuffered()
+            try continueBuffered()
+            if let failure { throw failure }
         }
     }
 
@@ -45,33 +47,48 @@ extension DeviceServer {
         }
     }
 
+    /// Asks the device to quiesce. It may use the server, even find that the client has gone.
+    func askToQuiesce() throws(Errno) -> QuiesceState {
+        let wasProcessing = isProcessing
+        isProcessing = true
+        isAskingToQuiesce = true
+        defer {
+            isProcessing = wasProcessing
+            isAskingToQuiesce = false
+        }
+        return try device.quiesce(on: self)
+    }
+
     /// The client has gone: quiesces the device, then removes everything of that client.
     ///
-    /// - Throws: `EBUSY` when the device needs time, or its error; the client's state is still there then.
+    /// - Throws: `EBUSY` when the device needs time, is being asked, or is being told already; or its error. The client's
+    ///   state is still there then.
     func disconnect() throws(Errno) {
-        if !isQuiesced, !isDropping {
-            let state: QuiesceState
-            isProcessing = true
-            defer { isProcessing = false }
-            state = try device.quiesce(on: self)
-            if case .pending = state {
-                pending = .disconnect
-                throw .resourceBusy
-            }
+        connection?.hangUp()
+        // Whoever asks or tells the device goes on when it has returned.
+        guard !isAskingToQuiesce, !isRemovingClient else { throw .resourceBusy }
+        if !isQuiesced, case .pending = try askToQuiesce() {
+            pending = .disconnect
+            throw .resourceBusy
         }
         dropClient()
     }
 
+    /// A reply could not be sent, for the client has gone: removes its state, or begins to.
+    func lostWhileReplying() {
+        guard !isQuiescing else { return }
+        do throws(Errno) { try disconnect() } catch { requestError = error }
+    }
+
     /// Removes everything of the client: its memory in ascending order, then resets the device, then interrupts and sockets.
     func dropClient() {
-        // A callback below may find out itself that the client has gone.
-        guard !isDropping else { return }
-        isDropping = true
+        guard !isRemovingClient else { return }
         let wasProcessing = isProcessing
         isProcessing = true
+        isRemovingClient = true
         defer {
             isProcessing = wasProcessing
-            isDropping = false
+            isRemovingClient = false
         }
         forgetClientMemory()
         try? device.reset(.lostConnection, on: self)
@@ -80,6 +97,7 @@ extension DeviceServer {
         outbound.reset()
         connection = nil
         input = -1
+        emptyPolls = 0
         output = -1
         candidate = nil
         pending = .none

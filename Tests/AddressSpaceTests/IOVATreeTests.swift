@@ -15,7 +15,9 @@ import Testing
     }
 
     /// Counts entries below a node, checking what must hold of every node. Returns the leaves in order.
-    func check(_ node: TreeNode, _ level: Int, _ range: ClosedRange<UInt64>, _ leaves: inout [TreeNode]) -> Int {
+    func check(_ node: TreeNode, _ level: Int, _ range: ClosedRange<UInt64>, _ leaves: inout [TreeNode])
+        -> Int
+    {
         let count = unsafe node.count
         var sound = (1...64).contains(count)
         for index in 0..<64 {
@@ -82,7 +84,8 @@ import Testing
                 #expect(contents(tree) == sorted, "seed \(seed)")
                 _ = checkAll(tree)
                 for _ in 0..<50 {
-                    let probe = random.below(4) == 0
+                    let probe =
+                        random.below(4) == 0
                         ? sorted.randomElement(using: &random)?[0] ?? 0 : random.below(domain + 3)
                     let floor = sorted.last { $0[0] <= probe }?[0]
                     let ceiling = sorted.first { $0[0] >= probe }?[0]

@@ -24,9 +24,10 @@ import VFIOUserSystem
         #expect(try file.descriptorCount() == 0)
     }
 
-    @Test(arguments: [
-        (0, AccessMode.mapped), (3, .mapped), (7, .mapped), (4, .mapped), (11, .fileIO), (8, .fileIO),
-    ] as [(UInt32, AccessMode)])
+    @Test(
+        arguments: [
+            (0, AccessMode.mapped), (3, .mapped), (7, .mapped), (4, .mapped), (11, .fileIO), (8, .fileIO),
+        ] as [(UInt32, AccessMode)])
     func modes(flags: UInt32, mode: AccessMode) throws {
         let file = try TestFile(pages: 1)
         let table = try IOASTable.legacy()
@@ -179,7 +180,9 @@ import VFIOUserSystem
     @Test func unmapNeedsAnExactMatch() throws {
         let table = try IOASTable.legacy()
         try table.map(0x1000, 0x2000, nil)
-        for (address, size) in [(0x1000, 0x1000), (0x1000, 0x3000), (0x2000, 0x1000), (0, 0x3000), (0x1000, 0)]
+        for (address, size) in [
+            (0x1000, 0x1000), (0x1000, 0x3000), (0x2000, 0x1000), (0, 0x3000), (0x1000, 0),
+        ]
             as [(UInt64, UInt64)]
         {
             #expect(errno { try table.unmap(address, size) } == .noSuchFileOrDirectory)

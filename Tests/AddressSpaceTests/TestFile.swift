@@ -5,7 +5,8 @@ import VFIOUserSystem
 
 @testable import VFIOUserAddressSpace
 
-/// A file in memory with a name of its own, so that its descriptors and mappings can be counted while other tests run.
+/// A file in memory with a name of its own, so that its descriptors and mappings can be counted while other
+/// tests run.
 final class TestFile {
     let name: String
     private let owner: OwnedFD
@@ -14,7 +15,8 @@ final class TestFile {
         name = "aspace-\(UInt64.random(in: 0...UInt64.max))"
         let path = FilePath("/dev/shm/\(name)")
         let file = try FileDescriptor.open(
-            path, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec], permissions: .ownerReadWrite)
+            path, .readWrite, options: [.create, .exclusiveCreate, .closeOnExec], permissions: .ownerReadWrite
+        )
         owner = OwnedFD(adopting: file.rawValue)
         _ = unsafe unlink(path.string)
         try #require(ftruncate(owner.number, pages * 4096) == 0)
@@ -26,7 +28,9 @@ final class TestFile {
     }
 
     /// A further descriptor, opened anew with these flags.
-    func opened(_ mode: FileDescriptor.AccessMode, _ options: FileDescriptor.OpenOptions = []) throws -> OwnedFD {
+    func opened(_ mode: FileDescriptor.AccessMode, _ options: FileDescriptor.OpenOptions = []) throws
+        -> OwnedFD
+    {
         let path = FilePath("/proc/self/fd/\(owner.number)")
         return OwnedFD(adopting: try FileDescriptor.open(path, mode, options: options).rawValue)
     }
@@ -123,7 +127,8 @@ extension Translator {
     ) -> Answer {
         do {
             let (count, entries) = try entries(address, length, rights, capacity: capacity)
-            return Answer(count: count, pieces: entries.map { [$0.base, $0.offset, $0.length, $0.writeable] })
+            return Answer(
+                count: count, pieces: entries.map { [$0.base, $0.offset, $0.length, $0.writeable] })
         } catch { return Answer(error: error) }
     }
 

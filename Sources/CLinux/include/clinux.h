@@ -48,6 +48,9 @@ struct clx_received clx_receive(int socket, void *buffer, size_t length, int fla
 ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
                  const int *fds, size_t fd_count, int flags);
 
+/* 1 if a socket has nothing to receive now, not even its end; leaves what there is. */
+int clx_is_quiet(int socket);
+
 /* A listening AF_UNIX stream socket (close-on-exec) bound to path; -ENAMETOOLONG
  * for 108 bytes or more. An empty path binds an abstract name chosen by the kernel. */
 int clx_unix_listen(const char *path, int backlog, int nonblocking);

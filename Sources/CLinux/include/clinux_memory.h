@@ -50,6 +50,10 @@ int clx_sealed_against_shrinking(int fd);
 #define CLX_SYNC_END 4
 int clx_dma_buf_sync(int fd, int flags);
 
+/* membarrier(): a memory barrier in every thread of the process, or (prepare) the registration it needs before.
+ * 0, or a negated errno. */
+int clx_fence_threads(int prepare);
+
 /* Moves length bytes at offset, however many calls that takes. Retries on EINTR. 0, or a negated
  * errno; -ENODATA at the end of the file. */
 int clx_read_fully(int fd, void *buffer, size_t length, uint64_t offset);

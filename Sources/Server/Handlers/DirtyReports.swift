@@ -1,4 +1,3 @@
-internal import Glibc
 internal import SystemPackage
 internal import VFIOUserAddressSpace
 internal import VFIOUserTransport
@@ -55,7 +54,7 @@ extension DeviceServer {
             try outbound.stream(rest, to: output) { tail.append(to: &$0) }
         } catch {
             // Part of the reply may be out, so nothing else can follow it. The next receive finds the end.
-            _ = shutdown(output, CInt(SHUT_RDWR))
+            connection?.hangUp()
             if !Self.meansDisconnected(error) { throw error }
         }
     }
