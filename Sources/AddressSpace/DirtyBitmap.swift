@@ -73,4 +73,10 @@ extension UInt64 {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
         return quotient &+ (remainder == 0 ? 0 : 1)
     }
+
+    /// The product, or the greatest number if it is above that.
+    func saturating(times factor: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? .max : product
+    }
 }

@@ -1,5 +1,6 @@
 internal import Synchronization
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// What is dirty at the start of a mapping: a bitmap of 64-bit words, produced piece by piece and cleared on
 /// the way.
@@ -48,10 +49,10 @@ package struct DirtyReport: ~Copyable {
         step = pageSize.quotientAndRemainder(dividingBy: loggingPageSize)
         // Where the bits end that there are, that share a word with the range, and that fit into the result.
         let all = mapping.length.dividedRoundingUp(by: loggingPageSize)
-        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64) * 64
-        let (bytes, overflow) = (words * 64).multipliedReportingOverflow(by: pageSize)
-        let result = overflow ? UInt64.max : bytes.dividedRoundingUp(by: loggingPageSize)
-        end = min(all, range, result)
+        let range = length.dividedRoundingUp(by: loggingPageSize).dividedRoundingUp(by: 64).saturating(
+            times: 64)
+        let bytes = words.saturating(times: 64).saturating(times: pageSize)
+        end = min(all, range, bytes.dividedRoundingUp(by: loggingPageSize))
         let (skipped, skips) = pageSize.multipliedReportingOverflow(by: 64)
         skip = skips ? nil : skipped.quotientAndRemainder(dividingBy: loggingPageSize)
     }
@@ -64,6 +65,9 @@ package struct DirtyReport: ~Copyable {
             // A word of any value may be appended, and there is room.
             unsafe output.append(next(), as: UInt64.self)
         }
+        // Whoever marked a page that was still marked, and so did not mark it again, has stored to it before this:
+        // the client, which reads the page after this report, finds what was stored.
+        ThreadFence.issue()
     }
 
     /// Whether all of the bitmap was produced.
@@ -79,6 +83,7 @@ package struct DirtyReport: ~Copyable {
             bit += 64
             return word
         }
+        if skipClean() { return 0 }
         if let word = uniform() { return word }
         var word: UInt64 = 0
         for index in 0..<UInt64(64) where bit < end {
@@ -136,6 +141,26 @@ package struct DirtyReport: ~Copyable {
         return unsafe word.pointee.exchange(0, ordering: .acquiring)
     }
 
+    /// Skips the next word if all it tells of is clean: what is usual, and a client must not make slow.
+    private mutating func skipClean() -> Bool {
+        guard let skip else { return false }
+        let (last, wraps) = bit.addingReportingOverflow(skip.quotient &+ 1)
+        let lastIndex = min(wraps ? UInt64.max : last, end - 1) / 64
+        var index = bit / 64
+        while index <= lastIndex {
+            if peek(index) != 0 { return false }
+            index += 1
+        }
+        advance(skip)
+        if remainder != 0 {
+            // The page here belongs to both words, so it has to be as clean for the next one, too, whatever happened
+            // to it since. What did is for the next report.
+            fetchedIndex = bit / 64
+            fetched = 0
+        }
+        return true
+    }
+
     /// The next word if it comes from one source word that is all clean or all dirty.
     private mutating func uniform() -> UInt64? {
         guard let skip, step.quotient == 0 else { return nil }
@@ -176,8 +201,16 @@ package struct DirtyReport: ~Copyable {
         return found != 0
     }
 
-    /// A source word, cleared as it is fetched: the bits below `end`. Words are asked for in ascending order,
-    /// the same one perhaps again.
+    /// A source word as it is, perhaps with bits behind the end.
+    private func peek(_ index: UInt64) -> UInt64 {
+        if index == fetchedIndex { return fetched }
+        guard mapping.isLive, let words = unsafe mapping.record.pointee.dirty else { return 0 }
+        // Not behind the end, thus below the number of words.
+        return unsafe words[Int(truncatingIfNeeded: index)].load(ordering: .relaxed)
+    }
+
+    /// A source word, cleared as it is fetched: the bits below `end`. Words are asked for in ascending order, the
+    /// same one perhaps again.
     private mutating func fetch(_ index: UInt64) -> UInt64 {
         if index == fetchedIndex { return fetched }
         fetchedIndex = index

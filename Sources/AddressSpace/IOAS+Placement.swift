@@ -53,7 +53,8 @@ extension IOAS {
         var first: UInt64?
         var behind = self.first(from: gap)
         while gap <= window.upperBound {
-            let end = min(behind.map { $0.iova - 1 } ?? UInt64.max, window.upperBound)
+            // Not used if there is no gap, so what starts at 0 may wrap.
+            let end = min(behind.map { $0.iova &- 1 } ?? UInt64.max, window.upperBound)
             if behind?.iova != gap, let start = gap.aligned(up: alignment), start <= end {
                 if end - start >= power - 1 { first = first ?? gap }
                 if end - start >= length - 1 {

@@ -1,4 +1,5 @@
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// Dirty logging (vfio-user protocol, DEVICE_FEATURE).
 ///
@@ -27,6 +28,7 @@ extension IOASTable {
             }
         }
         if !fits { throw .invalidArgument }
+        unsafe state.pointee.fencesMarking = !ThreadFence.prepare()
         setLogging(pageSize)
         do {
             if let attached { try track(attached) }
@@ -54,7 +56,8 @@ extension IOASTable {
         var place = unsafe space.tree.first
         while let here = unsafe place {
             let record = unsafe pool.record(here.slot)
-            if unsafe record.pointee.mode != .message {
+            // Those prepared to be attached have theirs.
+            if unsafe record.pointee.mode != .message, unsafe record.pointee.dirty == nil {
                 do {
                     let count = unsafe DirtyBitmap.words(record.pointee.length, pageSize: loggingPageSize)
                     unsafe record.pointee.dirty = try DirtyBitmap(words: count).release()

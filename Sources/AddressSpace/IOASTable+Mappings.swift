@@ -12,6 +12,11 @@ extension IOASTable {
     /// The first mapping of an address space; nil if it is empty or there is no such.
     package func firstMapping(in id: UInt32) -> Mapping? { (try? space(id))?.first }
 
+    /// The first mapping that starts at or above an IOVA.
+    package func firstMapping(in id: UInt32, from iova: UInt64) -> Mapping? {
+        (try? space(id))?.first(from: iova)
+    }
+
     /// The mapping after the one that starts at `iova`, whether or not that still exists.
     package func nextMapping(in id: UInt32, after iova: UInt64) -> Mapping? {
         guard let start = iova.successor else { return nil }
@@ -46,16 +51,34 @@ extension IOASTable {
         while let mapping = next, mapping.iova <= last {
             if mapping.last > last { throw .noSuchFileOrDirectory }
             count += 1
-            // Ranges that do not overlap within 2^64 - 1 bytes.
-            bytes &+= mapping.length
+            bytes = bytes.addingSaturating(mapping.length)
             next = nextMapping(in: id, after: mapping.iova)
         }
         if count == 0 { throw .noSuchFileOrDirectory }
         return (count, bytes)
     }
 
-    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that is
-    /// gone already stays gone.
+    /// The number and the bytes of all mappings of an address space. Throws `ENOENT` if there is no such.
+    package func allMappings(in id: UInt32) throws(Errno) -> (count: Int, bytes: UInt64) {
+        let space = try space(id)
+        var bytes: UInt64 = 0
+        unsafe forEach(in: space) { record in bytes = unsafe bytes.addingSaturating(record.pointee.length) }
+        return (space.count, bytes)
+    }
+
+    /// Throws `ENOENT` if there is no address space of an id.
+    package func require(_ id: UInt32) throws(Errno) { _ = try space(id) }
+
+    /// The ids of all address spaces, in ascending order.
+    package var ids: [UInt32] { spaces.keys.sorted() }
+
+    /// The mapping of the attached address space with this range, if there is one.
+    package func attachedMapping(exactly iova: UInt64, _ length: UInt64) -> Mapping? {
+        attached?.mapping(exactly: iova, length)
+    }
+
+    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that
+    /// is gone already stays gone.
     ///
     /// The server has let the device unregister it if it is in the attached address space.
     package func remove(_ mapping: Mapping) {
@@ -87,6 +110,7 @@ extension IOASTable {
         unsafe untrack(pool.record(slot))
         let record = unsafe pool.record(slot).pointee
         pool.remove(slot)
+        if unsafe record.care.contains(.synchronized) { unsafe state.pointee.synchronizedCount -= 1 }
         // The record's counts and its mmap were its own, and nothing else has a copy.
         if let file = unsafe record.file {
             files.release(unsafe file.takeUnretainedValue())
@@ -97,5 +121,13 @@ extension IOASTable {
         }
         unsafe shared.release()
         return MemoryMapping()
+    }
+}
+
+extension UInt64 {
+    /// The sum, or the greatest number: mappings of one address space can have 2^64 bytes in all.
+    func addingSaturating(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

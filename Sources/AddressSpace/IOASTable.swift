@@ -20,10 +20,15 @@ package final class IOASTable {
     /// What the device's DMA goes through; good as long as the table.
     package let translator: Translator
 
+    /// What is asked of files.
+    package var filePolicy = FilePolicy()
+    /// Whether translations to read need the right to in mappings of DMA_MAP too.
+    private(set) var checksReads = false
+
     let pool: MappingPool
     let state: UnsafeMutablePointer<TranslationState>
     var files = FileTable()
-    private var spaces: [UInt32: IOAS] = [:]
+    private(set) var spaces: [UInt32: IOAS] = [:]
     private var nextID: UInt32 = 1
     private(set) var attached: IOAS?
     private var compatibility: IOAS?
@@ -66,10 +71,14 @@ package final class IOASTable {
         let space = add()
         compatibility = space
         attached = space
+        checksReads = false
     }
 
     /// Begins an IOAS connection, with no address space.
-    package func beginIOAS() { endConnection() }
+    package func beginIOAS() {
+        endConnection()
+        checksReads = true
+    }
 
     /// Unmaps everything and forgets every address space. Dirty logging goes on.
     ///
@@ -108,13 +117,20 @@ package final class IOASTable {
     /// one afterwards. Throws `ENOENT` if there is none of that id, `ENOMEM` if dirty logging is on and there
     /// is no memory for the bits.
     package func attach(_ id: UInt32) throws(Errno) {
+        try prepareAttach(id)
         let space = try self.space(id)
         if space === attached { return }
-        if loggingPageSize != 0 { try track(space) }
         if let attached { hide(attached) }
         attached = space
         unsafe forEach(in: space) { record in unsafe record.pointee.denied &= ~AccessRights.hidden }
         publish()
+    }
+
+    /// Does the part of `attach` that can fail, before the device is told of anything. Throws as `attach`.
+    package func prepareAttach(_ id: UInt32) throws(Errno) {
+        let space = try self.space(id)
+        if space === attached || loggingPageSize == 0 { return }
+        try track(space)
     }
 
     /// Leaves the device with nothing to see (DETACH_PT). Throws `EINVAL` if nothing is attached.

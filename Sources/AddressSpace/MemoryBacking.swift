@@ -14,6 +14,7 @@ package struct MemoryBacking: ~Copyable {
     let pageSize: UInt64
     /// Of the descriptor; nil without one.
     let status: FileStatus?
+    let care: AccessCare
     var descriptor: OwnedFD?
     /// Empty unless the mode is `mapped`.
     var memory: MemoryMapping
@@ -29,6 +30,7 @@ package struct MemoryBacking: ~Copyable {
         self.rights = rights
         pageSize = systemPageSize
         status = nil
+        care = []
         descriptor = nil
         memory = MemoryMapping()
         slack = 0
@@ -41,7 +43,7 @@ package struct MemoryBacking: ~Copyable {
     /// may be. Throws `EINVAL` for a length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
     package init(
         _ descriptor: consuming OwnedFD, _ status: FileStatus, mode: AccessMode, offset: UInt64,
-        length: UInt64, _ rights: AccessRights
+        length: UInt64, _ rights: AccessRights, _ policy: FilePolicy = FilePolicy()
     ) throws(Errno) {
         if length == 0 { throw .invalidArgument }
         let pageSize = MemoryBacking.pageSize(status)
@@ -65,7 +67,20 @@ package struct MemoryBacking: ~Copyable {
         self.rights = rights
         self.pageSize = pageSize
         self.status = status
+        care = mode == .mapped ? policy.care(descriptor, status) : []
         self.descriptor = consume descriptor
+    }
+
+    /// Bytes, not 0.
+    package var byteCount: UInt64 { length }
+    /// Where in the file the first byte is.
+    package var fileOffset: UInt64 { offset }
+    /// The descriptor's number; -1 without.
+    package var descriptorNumber: CInt {
+        switch descriptor {
+        case .some(let descriptor): descriptor.number
+        case .none: -1
+        }
     }
 
     /// The first byte in this process; nil unless the mode is `mapped`.

@@ -81,7 +81,8 @@ package struct TreeNode {
         // The keys of later groups are above; of earlier ones at or below.
         let start = (groups &- (groups != 0 ? 1 : 0)) &* 8
         let rank = unsafe start &+ TreeNode.rank(of: key, among: keys + start)
-        // A key of UInt64.max is at or above the filling too.
+        // Only the greatest key is at or above the filling too: the line with the count is seldom needed.
+        if _fastPath(key != UInt64.max) { return rank }
         return unsafe min(rank, count)
     }
 

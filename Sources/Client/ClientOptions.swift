@@ -18,8 +18,8 @@ public struct ClientOptions: Sendable {
     public var minorVersion: UInt16 = 2
     /// `max_msg_fds`: descriptors taken with one message, 0...1024. A twin socket needs 1.
     public var maxFDs = 8
-    /// `max_data_xfer_size`: most data of one message in bytes, 1...1 MiB. Also bounds the pieces of this client's own
-    /// reads and writes.
+    /// `max_data_xfer_size`: most data of one message in bytes, 1...1 MiB. Also bounds the pieces of this
+    /// client's own reads and writes.
     public var maxTransfer = 1 << 20
     /// `twin_socket`: ask for a second socket on which the server sends its commands.
     public var wantsTwinSocket = false
@@ -35,7 +35,8 @@ public struct ClientOptions: Sendable {
     public var maxDMAMaps: Int64?
     /// The capability text sent.
     public var capabilityText = CapabilityText.fromOptions
-    /// Connect without sending VERSION. The first messages are then up to the caller (`Client.send(_:)` and so on).
+    /// Connect without sending VERSION. The first messages are then up to the caller (`Client.send(_:)` and
+    /// so on).
     public var skipsNegotiation = false
     /// How long to wait for the server to go on before a call fails with `ETIMEDOUT`; nil waits for ever.
     public var timeout: Duration?

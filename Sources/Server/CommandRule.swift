@@ -12,8 +12,14 @@ struct CommandRule {
         case memory
         /// A write to PCI Express Device Control, which may reset the function.
         case configuration
+        /// The same among several writes.
+        case configurationBatch
         /// A change by DEVICE_FEATURE.
         case feature
+        /// In IOAS mode.
+        case addressSpaces
+        /// In IOAS mode, if the id at this offset of the payload is the attached address space's.
+        case addressSpace(at: Int)
     }
 
     var quiesce = Quiesce.never
@@ -32,17 +38,17 @@ struct CommandRule {
         case .dmaMap, .dmaUnmap: self.init(quiesce: .memory)
         case .regionRead: self.init(worksStopped: true)
         case .regionWrite: self.init(quiesce: .configuration, worksStopped: true)
-        case .regionWriteMulti: self.init(worksStopped: true)
+        case .regionWriteMulti: self.init(quiesce: .configurationBatch, worksStopped: true)
         case .deviceReset: self.init(quiesce: .always)
         case .deviceFeature: self.init(quiesce: .feature, worksStopped: true)
         case .migDataRead: self.init(worksStopped: true)
         case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
             .deviceSetIRQs, .dmaRead, .dmaWrite, .migDataWrite:
             self.init()
-        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
-            .iovaRanges,
-            .compatIOAS:
-            self.init()
+        case .ioasDestroy, .ioasUnmap, .attachPT, .detachPT: self.init(quiesce: .addressSpaces)
+        case .ioasMap: self.init(quiesce: .addressSpace(at: 8))
+        case .ioasCopy: self.init(quiesce: .addressSpace(at: 12))
+        case .ioasAlloc, .bind, .iovaRanges, .compatIOAS: self.init()
         }
     }
 }
@@ -57,12 +63,18 @@ extension DeviceServer {
         case .configuration:
             var request = Reader(payload(length: length))
             guard let access = try? RegionAccess(decoding: &request) else { return false }
-            guard access.region == RegionIndex.configuration.rawValue,
-                let offset = Int(exactly: access.offset)
-            else {
-                return false
+            return isDeviceControl(access.region, access.offset)
+        case .configurationBatch:
+            guard connection?.writesMultiple ?? false else { return false }
+            var request = Reader(payload(length: length))
+            guard let batch = try? RegionWriteMulti(decodingRequest: &request) else { return false }
+            for _ in 0..<batch.count {
+                guard let write = try? RegionWriteMulti.Write(decoding: &request) else { return false }
+                if isDeviceControl(write.region, write.offset) { return true }
             }
-            return configuration?.isDeviceControl(offset) ?? false
+            return false
+        case .addressSpaces: return usesIOAS == true
+        case .addressSpace(let offset): return concernsAttached(at: offset, length: length)
         case .feature:
             var request = Reader(payload(length: length))
             // The flags are the second of two 32-bit fields; the first is judged later.
@@ -70,6 +82,13 @@ extension DeviceServer {
             let flags = DeviceFeature.Flags(rawValue: request.uint32())
             return !flags.contains(.probe) && (flags.contains(.set) || flags.featureNumber & 2 != 0)
         }
+    }
+
+    private func isDeviceControl(_ region: UInt32, _ offset: UInt64) -> Bool {
+        guard region == RegionIndex.configuration.rawValue, let offset = Int(exactly: offset) else {
+            return false
+        }
+        return configuration?.isDeviceControl(offset) ?? false
     }
 
     /// STOP and STOP_COPY let only few commands through.

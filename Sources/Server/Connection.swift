@@ -15,14 +15,31 @@ final class Connection {
     let maxTransfer: Int
     /// Whether REGION_WRITE_MULTI was agreed.
     let writesMultiple: Bool
+    /// What was granted of IOAS mode; `nil` in legacy mode.
+    let ioas: IOASFeatures?
+    /// Whether BIND was carried out.
+    var isBound = false
     /// Whether a warning about commands crossing on one socket was given.
     var warnedOfCrossing = false
 
-    init(socket: consuming OwnedFD?, twin: TwinSocket?, maxTransfer: Int, writesMultiple: Bool) {
+    init(
+        socket: consuming OwnedFD?, twin: TwinSocket?, maxTransfer: Int, writesMultiple: Bool,
+        ioas: IOASFeatures?
+    ) {
         self.socket = socket
         self.twin = twin
         self.maxTransfer = maxTransfer
         self.writesMultiple = writesMultiple
+        self.ioas = ioas
+    }
+
+    /// Makes sure that nothing more comes or goes, also where the client has only stopped answering.
+    func hangUp() {
+        switch socket {
+        case .some(let socket): _ = shutdown(socket.number, CInt(SHUT_RDWR))
+        case .none: break
+        }
+        if let number = twin?.socket.number { _ = shutdown(number, CInt(SHUT_RDWR)) }
     }
 }
 

@@ -111,6 +111,7 @@ extension DeviceServer {
         try access.encode(into: &writer)
         let total = 32 + dataCount
         var sent = 0
+        var patience: Patience?
         while sent < total {
             // Both vectors cover live memory: the array on the stack and the caller's data.
             let count = unsafe withUnsafeMutableBytes(of: &head) { head in
@@ -124,13 +125,17 @@ extension DeviceServer {
                         iov_len: dataCount - (sent - skip)),
                 ]
                 return unsafe vectors.span.withUnsafeBufferPointer {
-                    unsafe clx_send(socket, $0.baseAddress, 2, nil, 0, 0)
+                    unsafe clx_send(socket, $0.baseAddress, 2, nil, 0, CInt(MSG_DONTWAIT))
                 }
             }
-            guard count >= 0 else {
-                throw count == -Int(EAGAIN) ? .timedOut : Errno(rawValue: CInt(clamping: -count))
+            if count >= 0 {
+                sent += count
+                continue
             }
-            sent += count
+            guard count == -Int(EAGAIN) else { throw Errno(rawValue: CInt(clamping: -count)) }
+            let begun = patience ?? Patience(outbound.stallLimit)
+            patience = begun
+            guard begun.waitToWrite(socket) else { throw .timedOut }
         }
     }
 
@@ -141,6 +146,9 @@ extension DeviceServer {
         in messages: InboundMessages, from socket: CInt
     ) throws(Errno) -> (MessageHeader, offset: Int, length: Int) {
         var offset = messages.pinnedLength
+        let patience = Patience(outbound.stallLimit)
+        // The first receive waits by itself, which saves a call.
+        var waits = true
         while true {
             switch messages.head(at: offset) {
             case .message(let header, let length):
@@ -156,8 +164,10 @@ extension DeviceServer {
                     messages.remove(at: offset, length: MessageHeader.byteCount)
                     throw .invalidArgument
                 }
-                switch messages.receive(from: socket, blocking: true, awaited: offset) {
-                case .received: break
+                switch messages.receive(from: socket, blocking: waits, awaited: offset) {
+                case .received: waits = false
+                case .wouldBlock where !waits:
+                    guard patience.waitToRead(socket) else { try lostWhileWaiting() }
                 case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()
                 case .badControlData(let error), .failed(let error): throw error
                 }
@@ -165,14 +175,9 @@ extension DeviceServer {
         }
     }
 
-    /// The client went while its reply was awaited: removes everything of it.
+    /// The client went while its reply was awaited: removes everything of it, or begins to.
     private func lostWhileWaiting() throws(Errno) -> Never {
-        // The next receive or send finds the end.
-        if isTellingDevice {
-            _ = shutdown(input, CInt(SHUT_RDWR))
-        } else {
-            try? disconnect()
-        }
+        try? disconnect()
         throw .socketNotConnected
     }
 

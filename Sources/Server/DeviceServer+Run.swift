@@ -39,20 +39,32 @@ extension DeviceServer {
     /// - Throws: what ends the service: errors of the listening socket; `EINTR` a signal handler ran while it waited (call
     ///   again to go on); `ENOTCONN` when there can be no further client.
     public func serve() throws(Errno) -> Never {
+        guard !isProcessing else { throw .invalidArgument }
         try realize()
         while true {
             do throws(Errno) {
-                try attach()
+                if !isAttached { try attach() }
                 try run()
             } catch {
                 switch error {
                 case .socketNotConnected where !canGetClients: throw error
-                case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset:
+                case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset,
+                    .brokenPipe, .notSupported:
                     continue
-                default: throw error
+                case .resourceBusy: throw error
+                default: try giveUpClient(after: error)
                 }
             }
         }
+    }
+
+    /// An error that leaves the connection useless but says nothing against other clients.
+    ///
+    /// - Throws: the error when there is no client; otherwise as ``disconnect()``.
+    func giveUpClient(after error: Errno) throws(Errno) {
+        guard isAttached else { throw error }
+        log(.error, "client dropped: \(error)")
+        try disconnect()
     }
 
     /// The descriptor to wait on for ``poll()`` or ``attach()`` to have something to do: readable when it is time.
@@ -70,11 +82,27 @@ extension DeviceServer {
         let hasCandidate: Bool
     }
 
+    /// Whether a descriptor's number is that of a socket of this server, open now.
+    func owns(_ number: CInt) -> Bool {
+        number >= 0
+            && (number == input || number == candidate?.number || number == listener.pollNumber)
+    }
+
     var phase: Phase { Phase(serial: connectionSerial, hasCandidate: candidate != nil) }
 
     /// Whether a request, or the removal of a client that has gone, waits for ``quiesced(error:)``.
     public var isQuiescing: Bool {
         if case .none = pending { return false }
+        return true
+    }
+
+    /// Whether there are requests that ``pollDescriptor`` does not show: ``poll()`` carries them out.
+    ///
+    /// That is so when the device has reached client memory by messages outside of its own methods and the client
+    /// has sent requests meanwhile on the same socket.
+    public var hasRequests: Bool {
+        guard isAttached, !isQuiescing, !inbound.isEmpty else { return false }
+        if case .incomplete = inbound.head() { return false }
         return true
     }
 
@@ -92,8 +120,8 @@ extension DeviceServer {
         guard input >= 0 else { throw .socketNotConnected }
         requestError = nil
 
-        // Left by a call that ended early: nothing makes the socket readable for it.
-        if case .message = inbound.head() { return try carryOutBuffered() }
+        // Nothing makes the socket readable for them.
+        if hasRequests { return try carryOutBuffered() }
         let outcome = inbound.receive(from: input, blocking: blocking, interruptible: true)
         switch outcome {
         case .received:
@@ -117,6 +145,11 @@ extension DeviceServer {
         var failure: Errno?
         let serial = connectionSerial
         scan: while serial == connectionSerial {
+            // For this request, or for the removal of a client that was found gone in the one before.
+            guard !isQuiescing else {
+                failure = .resourceBusy
+                break
+            }
             switch inbound.head() {
             case .incomplete: break scan
             case .malformed(let header):
@@ -125,10 +158,7 @@ extension DeviceServer {
                 do throws(Errno) {
                     switch try carryOut(header, length: length) {
                     case .done: handled += 1
-                    case .refused: break
-                    case .pending:
-                        failure = .resourceBusy
-                        break scan
+                    case .refused, .pending: break
                     }
                 } catch {
                     failure = failure ?? error
@@ -148,8 +178,7 @@ extension DeviceServer {
             try outbound.flush(to: output)
         } catch {
             guard Self.meansDisconnected(error) else { throw error }
-            guard case .none = pending else { return }
-            do throws(Errno) { try disconnect() } catch { requestError = error }
+            lostWhileReplying()
         }
     }
 

@@ -86,9 +86,10 @@ extension DeviceServer {
         guard !isProcessing else { throw .invalidArgument }
         let spaces = try IOASTable(limit: maxRegions)
         isProcessing = true
-        removeAllDMARegions()
+        forgetClientMemory()
         isProcessing = false
-        if isAttached { spaces.beginLegacy() }
+        spaces.filePolicy = memorySettings.files
+        if let usesIOAS { usesIOAS ? spaces.beginIOAS() : spaces.beginLegacy() }
         self.spaces = spaces
         doesDMA = true
     }

@@ -47,6 +47,7 @@ public final class DeviceServer {
     var configuration: ConfigSpace?
     /// Whether the device uses client memory.
     var doesDMA = false
+    var memorySettings = MemorySettings()
     /// The device, if it can be migrated.
     var migratable: (any MigratableDevice)?
     /// What the device does for migration. Neither a reset nor another client changes it.
@@ -83,6 +84,8 @@ public final class DeviceServer {
     package var isCallingOut: Bool { isProcessing }
     /// Whether a request is being carried out, or the device or the log handler is called for another reason.
     var isProcessing = false
+    /// Whether everything of a client is being removed.
+    var isRemovingClient = false
     /// Whether the device may be regarded as quiesced until the present call returns.
     var isQuiesced = false
     /// The error that the last failed request of the last call got; `nil` if none failed.
@@ -107,15 +110,18 @@ public final class DeviceServer {
         listener = try Listener(endpoint, isNonblocking: waiting == .polling)
         inbound = try InboundMessages(isSocket: listener.isSocket)
         outbound = try OutboundMessages(isSocket: listener.isSocket)
+        if waiting == .polling { outbound.stallLimit = Int(Self.stallLimit) }
         spaces = try IOASTable()
     }
 
     /// Finishes the set-up: gives the device its configuration space if ``initializePCI(_:)`` was not called, and fills in
     /// what follows from the regions and interrupts. A second call does nothing.
     ///
-    /// - Throws: `ENOMEM`, also for more than 2^20 interrupt vectors of a kind.
+    /// - Throws: `EINVAL` ``IOASPolicy/require`` without ``enableDMA(maxRegions:)``; `ENOMEM`, also for more than 2^20
+    ///   interrupt vectors of a kind.
     public func realize() throws(Errno) {
         guard !isRealized else { return }
+        try checkIOASPolicy()
         let vectors = Int(interruptCounts.max() ?? 0)
         guard vectors <= InterruptTable.largestCount else { throw .noMemory }
         let configurationSize = regions[Int(RegionIndex.configuration.rawValue)].size

@@ -25,12 +25,14 @@ extension DeviceServer {
         }
         if !isQuiesced, needsQuiesce(rule, length: length) {
             let state: QuiesceState
+            let serial = connectionSerial
             do throws(Errno) {
                 inbound.pin(length)
                 state = try askToQuiesce()
             } catch {
                 return refuse(header, length: length, error)
             }
+            guard serial == connectionSerial else { return .done }
             if case .pending = state {
                 pending = .request
                 return .pending
@@ -46,7 +48,9 @@ extension DeviceServer {
         inbound.consume(length)
         requestError = error
         log(.debug, "command \(header.command) refused: \(error)")
-        if !header.flags.contains(.noReply), connection != nil { outbound.commitError(header, error) }
+        if !header.flags.contains(.noReply), output >= 0 {
+            outbound.commitError(header, error, to: output)
+        }
         return .refused
     }
 
@@ -81,7 +85,7 @@ extension DeviceServer {
         guard !header.flags.contains(.noReply) else { return forgetReplyParts() }
         if let failure, failure.rawValue != 0 {
             forgetReplyParts()
-            outbound.commitError(header, failure)
+            outbound.commitError(header, failure, to: output)
         } else if replyTail != nil, let tail = replyTail.take() {
             try send(header.reply(payloadByteCount: count), count: count, tail, to: output)
         } else if !hasReplyDescriptors {
@@ -128,8 +132,8 @@ extension DeviceServer {
             outbound.commit(header, count: count)
             try outbound.flush(to: output, descriptors: descriptors)
         } catch {
-            // A lost connection shows again at the next receive.
-            if !Self.meansDisconnected(error) { throw error }
+            guard Self.meansDisconnected(error) else { throw error }
+            lostWhileReplying()
         }
     }
 
@@ -152,17 +156,14 @@ extension DeviceServer {
         case .migDataRead: try readMigrationData(&request, &reply)
         case .migDataWrite: try writeMigrationData(&request)
         case .version, .dmaRead, .dmaWrite, nil: throw .invalidArgument
-        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
-            .iovaRanges,
-            .compatIOAS:
-            throw .invalidArgument
+        case .some(let command): try carryOutIOAS(command, &request, &reply)
         }
     }
 }
 
 extension OutboundMessages {
     /// An error reply, which has no payload.
-    func commitError(_ header: MessageHeader, _ error: Errno) {
-        commit(header.errorReply(error), count: 0)
+    func commitError(_ header: MessageHeader, _ error: Errno, to descriptor: CInt) {
+        commit(header.errorReply(error), to: descriptor)
     }
 }

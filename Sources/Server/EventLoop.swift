@@ -17,6 +17,8 @@ public final class EventLoop {
     private var sources: [UInt64: Source] = [:]
     private var nextKey: UInt64 = 1
     private var isStopping = false
+    /// Microseconds between attempts to take a client when descriptors or memory are short.
+    private static let shortageDelay: UInt32 = 10_000
 
     /// - Throws: `EMFILE`, `ENOMEM`.
     public init() throws(Errno) {
@@ -41,7 +43,7 @@ public final class EventLoop {
     public func remove(_ server: DeviceServer) {
         for (key, source) in sources {
             guard case .server(let other, let watched, _) = source, other === server else { continue }
-            if watched >= 0 { try? control(EPOLL_CTL_DEL, watched, key: key) }
+            if server.owns(watched) { try? control(EPOLL_CTL_DEL, watched, key: key) }
             sources[key] = nil
         }
     }
@@ -67,9 +69,8 @@ public final class EventLoop {
 
     /// Makes ``run()`` return. From a handler, a device, or another thread.
     public func stop() {
-        isStopping = true
         var one: UInt64 = 1
-        // A full eventfd wakes the loop just as well.
+        // Only the loop's own thread touches more. A full eventfd wakes it just as well.
         _ = unsafe write(wakeUp.number, &one, 8)
     }
 
@@ -85,7 +86,13 @@ public final class EventLoop {
     ///
     /// - Returns: whether anything was.
     public func runOnce(timeout: Int32) throws(Errno) -> Bool {
-        for key in Array(sources.keys) { try follow(key) }
+        var timeout = timeout
+        var ready: [UInt64] = []
+        for key in Array(sources.keys) {
+            try follow(key)
+            if case .server(let server, _, _) = sources[key], server.hasRequests { ready.append(key) }
+        }
+        if !ready.isEmpty { timeout = 0 }
         var events: [16 of epoll_event] = unsafe .init(repeating: epoll_event())
         var span = unsafe events.mutableSpan
         // The buffer holds as many events as the call is told.
@@ -97,7 +104,8 @@ public final class EventLoop {
             throw Errno(rawValue: errno)
         }
         for place in 0..<Int(count) { try handle(unsafe events[place].data.u64) }
-        return count > 0
+        for key in ready { try handle(key) }
+        return count > 0 || !ready.isEmpty
     }
 
     private func handle(_ key: UInt64) throws(Errno) {
@@ -108,20 +116,27 @@ public final class EventLoop {
             if key == 0 {
                 var count: UInt64 = 0
                 _ = unsafe read(wakeUp.number, &count, 8)
+                isStopping = true
             }
         }
     }
 
     private func serve(_ server: DeviceServer) throws(Errno) {
         do throws(Errno) {
-            if server.isAttached { _ = try server.poll() } else { try server.attach() }
+            if server.isAttached { _ = try server.poll() } else { try server.attach(grace: 0) }
         } catch {
             switch error {
             // No client, one that left or was refused, or a device that is quiescing: nothing for the loop to do.
             case .wouldBlock, .socketNotConnected, .invalidArgument, .badAddress, .noMessage,
-                .connectionReset, .resourceBusy:
+                .connectionReset, .brokenPipe, .timedOut, .resourceBusy, .notSupported:
                 return
-            default: throw error
+            // There is a client, but there was no room for it. The others may make some: they get the time.
+            case .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .noBufferSpace:
+                if !server.isAttached { usleep(Self.shortageDelay) }
+            default:
+                do throws(Errno) { try server.giveUpClient(after: error) } catch {
+                    guard server.isAttached else { throw error }
+                }
             }
         }
     }
@@ -131,9 +146,10 @@ public final class EventLoop {
         guard case .server(let server, let watched, let phase) = sources[key] else { return }
         // While the device quiesces nothing is read, and the socket may stay readable.
         let wanted = server.isQuiescing ? -1 : server.pollDescriptor?.rawValue ?? -1
-        // The same number in another phase is another descriptor; a closed one is out of the set already.
         guard wanted != watched || server.phase != phase else { return }
-        if watched >= 0 { try? control(EPOLL_CTL_DEL, watched, key: key) }
+        // The same number in another phase is another descriptor. One that is closed is out of the set already, and
+        // its number may belong to another source by now.
+        if server.owns(watched) { try? control(EPOLL_CTL_DEL, watched, key: key) }
         if wanted >= 0 { try control(EPOLL_CTL_ADD, wanted, key: key) }
         sources[key] = .server(server, watched: wanted, phase: server.phase)
     }

@@ -51,6 +51,16 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         }
     }
 
+    /// Whether a descriptor can be written to without harm: a pipe or a socket whose other end is closed would end the
+    /// process by SIGPIPE.
+    static func canSignal(_ number: CInt) -> Bool {
+        var status = stat()
+        // The structure is the call's to fill.
+        guard unsafe fstat(number, &status) == 0 else { return false }
+        let type = status.st_mode & S_IFMT
+        return type != S_IFIFO && type != S_IFSOCK
+    }
+
     /// Gives vector `index` an eventfd, or none, closing the one it had. Out of range: the eventfd is closed.
     func set(_ kind: InterruptKind, _ index: Int, _ eventFD: consuming OwnedFD?) {
         let slot = base(of: kind) + index

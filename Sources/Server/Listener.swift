@@ -56,7 +56,13 @@ final class Listener {
     func accept() throws(Errno) -> OwnedFD {
         if isListening {
             guard let number = socket?.number else { throw .socketNotConnected }
-            return OwnedFD(adopting: try clx_accept(number).orErrno())
+            do throws(Errno) {
+                return OwnedFD(adopting: try clx_accept(number).orErrno())
+            } catch .invalidArgument {
+                // It does not listen (any more): not to be taken for a client that is refused.
+                close()
+                throw .socketNotConnected
+            }
         }
         guard let client = socket.take() else { throw .socketNotConnected }
         return client

@@ -14,14 +14,19 @@ extension DeviceServer {
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
-    ///   this one's VERSION is refused; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
-    ///   or within its VERSION; `EINTR` a signal handler ran while it waited (blocking; call again to go on);
-    ///   `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`, `sendmsg`. After a refusal
-    ///   the next client can be attached.
+    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with
+    ///   descriptors; `ENOMSG`, `ECONNRESET` the client left before or within its VERSION; `EINTR` a signal handler ran
+    ///   while it waited (blocking; call again to go on); `ENOTCONN` the server has no way to get a client; others of
+    ///   `accept`, `recvmsg`, `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
+        try attach(grace: Self.versionGrace)
+    }
+
+    /// The same with another time to wait for VERSION, milliseconds.
+    func attach(grace: Int) throws(Errno) {
         guard connection == nil, !isProcessing else { throw .invalidArgument }
         do throws(Errno) {
-            try negotiate()
+            try negotiate(grace: grace)
         } catch {
             // A client that is kept goes on where it stopped.
             if candidate == nil {
@@ -32,7 +37,7 @@ extension DeviceServer {
         }
     }
 
-    private func negotiate() throws(Errno) {
+    private func negotiate(grace: Int) throws(Errno) {
         if case .standardInputAndOutput = endpoint {
             inbound.reset()
             try negotiate(on: nil, grace: 0)
@@ -41,19 +46,18 @@ extension DeviceServer {
         } else {
             let client = try listener.accept()
             inbound.reset()
-            try setTimeouts(client.number)
-            try negotiate(on: client, grace: Self.versionGrace)
+            try boundWaiting(on: client.number)
+            try negotiate(on: client, grace: grace)
         }
     }
 
-    /// Bounds what a polling server can be made to wait by a client that stops reading, or answering its commands.
-    private func setTimeouts(_ socket: CInt) throws(Errno) {
-        guard waitingMode == .polling else { return }
-        var limit = timeval(tv_sec: Int(Self.stallLimit) / 1000, tv_usec: Int(Self.stallLimit) % 1000 * 1000)
+    /// Bounds what a polling server can be made to wait by a client that does not answer its commands.
+    private func boundWaiting(on socket: CInt) throws(Errno) {
+        guard let stallLimit = outbound.stallLimit else { return }
+        var limit = timeval(tv_sec: stallLimit / 1000, tv_usec: stallLimit % 1000 * 1000)
         let size = socklen_t(MemoryLayout<timeval>.size)
         // The option's value is a whole, initialised timeval of that size.
-        for option in [SO_RCVTIMEO, SO_SNDTIMEO]
-        where unsafe setsockopt(socket, SOL_SOCKET, option, &limit, size) != 0 {
+        guard unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0 else {
             throw Errno(rawValue: errno)
         }
     }
@@ -78,7 +82,7 @@ extension DeviceServer {
             let messages = inbound
             settings = try agree(header, Reader(messages.payload(length: length)), to: output)
         } catch {
-            outbound.commitError(header, error)
+            outbound.commitError(header, error, to: output)
             try? outbound.flush(to: output)
             log(.error, "client refused at VERSION: \(error)")
             throw error
@@ -99,11 +103,11 @@ extension DeviceServer {
         }
         connection = Connection(
             socket: socket, twin: twin, maxTransfer: settings.maxTransfer,
-            writesMultiple: settings.writesMultiple)
+            writesMultiple: settings.writesMultiple, ioas: settings.ioas)
         self.input = input
         self.output = output
         connectionSerial &+= 1
-        spaces.beginLegacy()
+        if settings.ioas != nil { spaces.beginIOAS() } else { spaces.beginLegacy() }
     }
 }
 
@@ -113,6 +117,7 @@ extension DeviceServer {
         var maxTransfer: Int
         var wantsTwin: Bool
         var writesMultiple: Bool
+        var ioas: IOASFeatures?
         /// Bytes of the reply's payload.
         var replyCount: Int
     }
@@ -129,9 +134,11 @@ extension DeviceServer {
             case .malformed: throw .invalidArgument
             case .incomplete: break
             }
-            // A client that is not kept, on a pipe, is waited for.
+            // What comes behind it stays in the socket, which is then readable for the next call. A client that is not
+            // kept, on a pipe, is waited for.
             switch inbound.receive(
-                from: input, blocking: waitingMode == .blocking, interruptible: listener.isSocket)
+                from: input, blocking: waitingMode == .blocking, beyond: false,
+                interruptible: listener.isSocket)
             {
             case .received: break
             case .wouldBlock:
@@ -155,7 +162,8 @@ extension DeviceServer {
     ) throws(Errno) -> Settings {
         guard header.command == Command.version.rawValue else { throw .invalidArgument }
         let version = try Version(decoding: &request).negotiated()
-        let offered = try ClientCapabilities(decoding: &request, readingIOMMUFD: false)
+        let offered = try ClientCapabilities(
+            decoding: &request, readingIOMMUFD: memorySettings.policy != .off)
         if let pageSize = offered.migrationPageSize, canMigrate, pageSize != 0,
             pageSize != sysconf(CInt(_SC_PAGESIZE))
         {
@@ -167,7 +175,11 @@ extension DeviceServer {
         if wantsTwin { granted.twinSocketFDIndex = 0 }
         granted.writeMultiple = offered.writeMultiple
         if offered.pageSizes != nil { granted.pageSizes = Int64(sysconf(CInt(_SC_PAGESIZE))) }
-        if let maps = offered.maxDMAMaps, doesDMA { granted.maxDMAMaps = min(maps, Int64(spaces.limit)) }
+        if let maps = offered.maxDMAMaps, maps > 0, doesDMA {
+            granted.maxDMAMaps = min(maps, Int64(spaces.limit))
+        }
+
+        granted.iommufd = try agreeOnIOAS(offered.iommufd)
 
         let replies = outbound
         var reply = Writer(try replies.payload(capacity: Limits.maxCapabilityByteCount, to: output))
@@ -175,7 +187,7 @@ extension DeviceServer {
         try granted.encode(into: &reply)
         return Settings(
             maxTransfer: offered.maxTransferByteCount, wantsTwin: wantsTwin,
-            writesMultiple: offered.writeMultiple,
+            writesMultiple: offered.writeMultiple, ioas: granted.iommufd,
             replyCount: reply.written)
     }
 
@@ -188,7 +200,7 @@ extension DeviceServer {
             .orErrno()
         let theirs = OwnedFD(adopting: pair[1])
         let ours = OwnedFD(adopting: pair[0])
-        try setTimeouts(ours.number)
+        try boundWaiting(on: ours.number)
         twin = try TwinSocket(ours)
         return theirs
     }

@@ -26,13 +26,15 @@ extension DeviceServer {
             let serial = connectionSerial
             isQuiesced = error == nil
             defer { isQuiesced = false }
+            var failure: Errno?
             if let error {
                 refuse(header, length: length, error)
             } else {
-                try execute(header, length: length)
+                do throws(Errno) { try execute(header, length: length) } catch { failure = error }
             }
             guard serial == connectionSerial else { return }
-            _ = try continueBuffered()
+            try continueBuffered()
+            if let failure { throw failure }
         }
     }
 
@@ -45,10 +47,22 @@ extension DeviceServer {
         }
     }
 
+    /// Asks the device to quiesce. It may use the server, even find that the client has gone.
+    func askToQuiesce() throws(Errno) -> QuiesceState {
+        let wasProcessing = isProcessing
+        isProcessing = true
+        defer { isProcessing = wasProcessing }
+        return try telling { () throws(Errno) in try device.quiesce(on: self) }
+    }
+
     /// The client has gone: quiesces the device, then removes everything of that client.
     ///
-    /// - Throws: `EBUSY` when the device needs time, or its error; the client's state is still there then.
+    /// - Throws: `EBUSY` when the device needs time, is being asked, or is being told already; or its error. The client's
+    ///   state is still there then.
     func disconnect() throws(Errno) {
+        connection?.hangUp()
+        // Whoever asks or tells the device goes on when it has returned: the next receive or send finds the end.
+        guard !isTellingDevice, !isRemovingClient else { throw .resourceBusy }
         if !isQuiesced, case .pending = try askToQuiesce() {
             pending = .disconnect
             throw .resourceBusy
@@ -56,12 +70,10 @@ extension DeviceServer {
         dropClient()
     }
 
-    /// Asks the device to quiesce.
-    func askToQuiesce() throws(Errno) -> QuiesceState {
-        let wasProcessing = isProcessing
-        isProcessing = true
-        defer { isProcessing = wasProcessing }
-        return try telling { () throws(Errno) in try device.quiesce(on: self) }
+    /// A reply could not be sent, for the client has gone: removes its state, or begins to.
+    func lostWhileReplying() {
+        guard !isQuiescing else { return }
+        do throws(Errno) { try disconnect() } catch { requestError = error }
     }
 
     /// Calls the device with news of its client's memory, of the client, or of a reset. Such calls do not nest: if the
@@ -75,11 +87,15 @@ extension DeviceServer {
 
     /// Removes everything of the client: its memory in ascending order, then resets the device, then interrupts and sockets.
     func dropClient() {
+        guard !isRemovingClient else { return }
         let wasProcessing = isProcessing
         isProcessing = true
-        defer { isProcessing = wasProcessing }
-        removeAllDMARegions()
-        spaces.endConnection()
+        isRemovingClient = true
+        defer {
+            isProcessing = wasProcessing
+            isRemovingClient = false
+        }
+        forgetClientMemory()
         try? telling { () throws(Errno) in try device.reset(.lostConnection, on: self) }
         interrupts.closeAll()
         inbound.reset()

@@ -39,6 +39,8 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     var resetCallback: ResetCallback?
     var registerCallback: DMACallback?
     var unregisterCallback: DMACallback?
+    var addressSpaceCallback: IOASCallback?
+    var memoryPolicy = CMemoryPolicy()
     /// All there once the server was told that the device can be migrated.
     var migrationCallbacks = vfu_migration_callbacks_t()
     var interruptState = unsafe [InterruptStateCallback?](repeating: nil, count: InterruptKind.allCases.count)

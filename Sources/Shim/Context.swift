@@ -27,6 +27,7 @@ public func vfu_create_ctx(
         }
         let device = unsafe CDevice(privateData: pvt)
         device.server = try DeviceServer(device, at: endpoint, waiting: isBlocking ? .blocking : .polling)
+        try device.set(device.memoryPolicy)
         let context = unsafe ContextBlock.make(device)
         unsafe device.context = context
         return unsafe context

@@ -42,10 +42,13 @@ package struct MemoryMapping: ~Copyable {
         try unsafe self.init(clx_map_reserved(length), length: length)
     }
 
-    /// Maps the pages of a shared mapping a second time, elsewhere. `length` is that mapping's length.
+    /// Maps the pages of a shared mapping a second time: at an address where nothing is mapped, or (nil) anywhere.
+    /// `length` is that mapping's length. Throws `EEXIST` if something is there, mremap's errno.
     @unsafe
-    package init(again base: UnsafeMutableRawPointer, length: Int) throws(Errno) {
-        try unsafe self.init(clx_map_again(base, length), length: length)
+    package init(
+        again base: UnsafeMutableRawPointer, length: Int, at address: UnsafeMutableRawPointer? = nil
+    ) throws(Errno) {
+        try unsafe self.init(clx_map_again(base, length, address), length: length)
     }
 
     private init(_ result: clx_mapped, length: Int) throws(Errno) {

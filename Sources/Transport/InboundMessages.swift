@@ -103,8 +103,12 @@ package import VFIOUserWire
         return unsafe _overrideLifetime(span, borrowing: self)
     }
 
-    /// Keeps the first message in place while it is worked on; 0 lets go.
-    package func pin(_ length: Int) { pinned = length }
+    /// Keeps the first message in place while it is worked on. There is room for another of any size behind what has
+    /// been received.
+    package func pin(_ length: Int) {
+        if memory.capacity - end < Limits.maxMessageByteCount { moveDown() }
+        pinned = length
+    }
 
     /// The length pinned now.
     package var pinnedLength: Int { pinned }
@@ -143,8 +147,9 @@ package import VFIOUserWire
         }
     }
 
-    /// Drops a message behind the first ones, closing up the gap.
+    /// Drops a message behind the first ones, closing up the gap. Does nothing if it is not there any more.
     package func remove(at offset: Int, length: Int) {
+        guard offset + length <= end - start else { return }
         _ = takeDescriptors(at: offset)
         let source = start + offset + length
         memory.move(from: source, to: start + offset, count: end - source)
@@ -168,11 +173,13 @@ package import VFIOUserWire
     ///
     /// - Parameters:
     ///   - awaited: where the message that is being waited for begins, from the first one.
+    ///   - beyond: whether to take what comes behind that message, too.
     ///   - interruptible: whether a signal handler ends the wait (`EINTR`).
     package func receive(
-        from descriptor: CInt, blocking: Bool, awaited: Int = 0, interruptible: Bool = false
+        from descriptor: CInt, blocking: Bool, awaited: Int = 0, beyond: Bool = true,
+        interruptible: Bool = false
     ) -> Outcome {
-        let room = makeRoom(awaited: awaited)
+        let room = makeRoom(awaited: awaited, beyond: beyond)
         guard room > 0 else { return .failed(.noBufferSpace) }
         guard isSocket else { return readPipe(descriptor, room: room, interruptible: interruptible) }
         var received: clx_received
@@ -216,18 +223,24 @@ package import VFIOUserWire
     }
 
     /// Bytes that may be received at `end`, after moving what is there down if it may move.
-    private func makeRoom(awaited: Int) -> Int {
-        var wanted = Self.readAhead
+    private func makeRoom(awaited: Int, beyond: Bool) -> Int {
+        let there = end - start - awaited
+        var missing = MessageHeader.byteCount - there
         if let header = header(at: start + awaited) {
-            wanted = max(wanted, min(Int(header.size), Limits.maxMessageByteCount) - (end - start - awaited))
+            missing = min(Int(header.size), Limits.maxMessageByteCount) - there
         }
-        if memory.capacity - end < wanted, pinned == 0, start > 0 {
-            memory.move(from: start, to: 0, count: end - start)
-            for index in groups.indices { groups[index].offset -= start }
-            end -= start
-            start = 0
-        }
+        let wanted = beyond ? max(Self.readAhead, missing) : max(1, missing)
+        if memory.capacity - end < wanted, pinned == 0 { moveDown() }
         return min(wanted, memory.capacity - end)
+    }
+
+    /// Moves what is there to the beginning of the memory.
+    private func moveDown() {
+        guard start > 0 else { return }
+        memory.move(from: start, to: 0, count: end - start)
+        for index in groups.indices { groups[index].offset -= start }
+        end -= start
+        start = 0
     }
 
     /// Gives received descriptors to the message whose first bytes they came with.

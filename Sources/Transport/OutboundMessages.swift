@@ -11,7 +11,11 @@ package import VFIOUserWire
     /// Committed messages occupy `start..<end`.
     private var start = 0
     private var end = 0
+    /// What kept earlier messages from being sent, until a flush reports it.
+    private var failure: Errno?
     private let isSocket: Bool
+    /// Milliseconds that one flush may take; `nil`: any time.
+    package var stallLimit: Int?
 
     /// - Parameter isSocket: false for a pipe, which carries no descriptors.
     package init(isSocket: Bool = true) throws(Errno) {
@@ -19,11 +23,11 @@ package import VFIOUserWire
         self.isSocket = isSocket
     }
 
-    /// Whether no message waits.
-    package var isEmpty: Bool { start == end }
+    /// Whether there is nothing to send and nothing to report.
+    package var isEmpty: Bool { start == end && failure == nil }
 
     /// Room for the payload of the next message, after sending what waits if there is too little. Its content
-    /// is undefined.
+    /// is undefined. If sending fails, what waits is dropped, and the next flush says why.
     ///
     /// - Parameter capacity: at most `Limits.maxMessageByteCount` less the header, else `ENOBUFS`.
     @_lifetime(borrow self)
@@ -31,15 +35,23 @@ package import VFIOUserWire
         guard capacity >= 0, capacity <= Limits.maxMessageByteCount - MessageHeader.byteCount else {
             throw .noBufferSpace
         }
-        let needed = capacity + MessageHeader.byteCount
-        rewindIfEmpty()
-        if needed > memory.capacity - end {
-            try flush(to: descriptor)
-            rewindIfEmpty()
-        }
-        guard needed <= memory.capacity - end else { throw .noBufferSpace }
+        makeRoom(capacity + MessageHeader.byteCount, to: descriptor)
         let span = unsafe memory.mutableBytes(at: end + MessageHeader.byteCount, count: capacity)
         return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// Room at `end` for so many bytes, at most those of the largest message.
+    private func makeRoom(_ count: Int, to descriptor: CInt) {
+        rewindIfEmpty()
+        guard count > memory.capacity - end else { return }
+        do throws(Errno) { try flush(to: descriptor) } catch { failure = error }
+        rewindIfEmpty()
+    }
+
+    /// Adds a message without payload, in place of one being written.
+    package func commit(_ header: MessageHeader, to descriptor: CInt) {
+        makeRoom(MessageHeader.byteCount, to: descriptor)
+        commit(header, count: 0)
     }
 
     /// Puts the header before the payload written last; the message now waits to be sent. `header.size` is set here.
@@ -60,18 +72,20 @@ package import VFIOUserWire
     private static let pieceByteCount = 256 << 10
 
     /// Sends everything that waits and the rest of the message committed last, which `fill` appends piece by piece;
-    /// bytes it does not give are zeros.
+    /// bytes it does not give are zeros. The peer may take a millisecond longer per 16 KiB than for a flush.
     ///
     /// - Throws: as ``flush(to:)``; part of the message may have been sent.
     package func stream(
         _ count: Int, to descriptor: CInt, _ fill: (inout OutputRawSpan) -> Void
     ) throws(Errno) {
+        try reportFailure()
+        var patience: Patience? = Patience(stallLimit.map { $0 + count >> 14 })
         var remaining = count
         while remaining > 0 {
             let length = min(remaining, Self.pieceByteCount)
             rewindIfEmpty()
             if length > memory.capacity - end {
-                try flush(to: descriptor)
+                try drain(to: descriptor, [], &patience)
                 rewindIfEmpty()
             }
             // Bytes behind all that waits are nobody else's.
@@ -83,44 +97,75 @@ package import VFIOUserWire
             }
             end += length
             remaining -= length
-            try flush(to: descriptor)
+            try drain(to: descriptor, [], &patience)
         }
     }
 
     /// Sends everything that waits.
     ///
-    /// - Throws: `EPIPE`, `ECONNRESET` and so on; `ETIMEDOUT` when the socket's send time-out passed. What was not
-    ///   sent is dropped.
+    /// - Throws: `EPIPE`, `ECONNRESET` and so on; `ETIMEDOUT` when ``stallLimit`` passed. What was not sent is dropped.
     package func flush(to descriptor: CInt) throws(Errno) {
         try flush(to: descriptor, descriptors: [])
     }
 
     /// Sends everything that waits, descriptors with its first byte.
     package func flush(to descriptor: CInt, descriptors: [CInt]) throws(Errno) {
-        var remaining = descriptors.isEmpty ? 0 : descriptors.count
+        try reportFailure()
+        guard start < end else { return }
+        var patience: Patience?
+        try drain(to: descriptor, descriptors, &patience)
+    }
+
+    /// Throws what kept earlier messages from being sent, once.
+    private func reportFailure() throws(Errno) {
+        guard let failure else { return }
+        reset()
+        throw failure
+    }
+
+    /// Sends everything that waits. The peer's time begins to run when it first keeps this waiting, if it does not already.
+    private func drain(to descriptor: CInt, _ descriptors: [CInt], _ patience: inout Patience?) throws(Errno)
+    {
+        var attached = descriptors.isEmpty ? 0 : descriptors.count
         while start < end {
-            let count = unsafe memory.withPointer(at: start) { pointer in
-                var vector = unsafe iovec(iov_base: pointer, iov_len: end - start)
-                guard isSocket else {
-                    let written = unsafe write(descriptor, pointer, end - start)
-                    return written < 0 ? -Int(errno) : written
+            let count = sendOnce(to: descriptor, descriptors, attached)
+            if count >= 0 {
+                attached = 0
+                start += count
+            } else if count == -Int(EAGAIN) {
+                let begun = patience ?? Patience(stallLimit)
+                patience = begun
+                guard begun.waitToWrite(descriptor) else {
+                    reset()
+                    throw .timedOut
                 }
-                return unsafe descriptors.withUnsafeBufferPointer {
-                    unsafe clx_send(descriptor, &vector, 1, $0.baseAddress, remaining, 0)
-                }
-            }
-            remaining = 0
-            guard count >= 0 else {
-                if count == -Int(EINTR) { continue }
+            } else if count != -Int(EINTR) {
                 reset()
-                throw count == -Int(EAGAIN) ? .timedOut : Errno(rawValue: CInt(clamping: -count))
+                throw Errno(rawValue: CInt(clamping: -count))
             }
-            start += count
+        }
+    }
+
+    /// One system call: the bytes sent, or a negated errno. It does not wait, but for a pipe that does.
+    private func sendOnce(to descriptor: CInt, _ descriptors: [CInt], _ attached: Int) -> Int {
+        unsafe memory.withPointer(at: start) { pointer in
+            // The messages that wait, and as many descriptors as the array holds, or none.
+            var vector = unsafe iovec(iov_base: pointer, iov_len: end - start)
+            guard isSocket else {
+                let written = unsafe write(descriptor, pointer, end - start)
+                return written < 0 ? -Int(errno) : written
+            }
+            return unsafe descriptors.withUnsafeBufferPointer {
+                unsafe clx_send(descriptor, &vector, 1, $0.baseAddress, attached, CInt(MSG_DONTWAIT))
+            }
         }
     }
 
     /// Drops what waits. A message being written keeps its place, as it does across a flush.
-    package func reset() { start = end }
+    package func reset() {
+        start = end
+        failure = nil
+    }
 
     private func rewindIfEmpty() {
         if start == end {

@@ -25,7 +25,8 @@ extension Client {
         guard !overflow else { throw .invalidArgument }
         let entry = DMATable.Entry(
             first: iova, last: last, rights: rights, memory: memory.memory, offset: range.lowerBound)
-        // The server may use it before its reply is here. What overlaps other memory is for the server to judge.
+        // The server may use it before its reply is here. What overlaps other memory is for the server to
+        // judge.
         let isNew = responder.table.insert(entry)
         do throws(Errno) {
             let offset = memory.fileOffset + UInt64(range.lowerBound)
@@ -69,7 +70,8 @@ extension Client {
     /// Takes memory away and says what the device has written there since logging began or was last asked.
     ///
     /// - Parameter pageSize: bytes one bit of the answer stands for.
-    /// - Throws: `EINVAL` a page size of 0, an answer too long for a message; `ENOENT`, `ENOTSUP` and others as the server answers.
+    /// - Throws: `EINVAL` a page size of 0, an answer too long for a message; `ENOENT`, `ENOTSUP` and others
+    ///   as the server answers.
     public func unmapReportingDirty(_ iova: UInt64, size: UInt64, pageSize: UInt64) throws(Errno)
         -> DirtyBitmap
     {
@@ -86,8 +88,9 @@ extension Client {
     /// Sends the request and returns what follows its echo.
     @discardableResult
     private func unmap(_ request: DMAUnmap) throws(Errno) -> [UInt8] {
-        try sendQueued()
         return try channel.exchange(.dmaUnmap, request) { payload, _ throws(Errno) in
+            // A device without DMA answers with nothing.
+            if payload.isEmpty, request.bitmap == nil { return [] }
             var reader = Reader(payload)
             guard let echo = try? DMAUnmap(decoding: &reader) else { throw .protocolError }
             guard echo.address == request.address, echo.size == request.size, echo.bitmap == request.bitmap,

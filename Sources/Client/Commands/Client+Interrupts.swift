@@ -18,7 +18,8 @@ extension Client {
         }
     }
 
-    /// Has interrupts signalled to listeners, one for each from `start` on (DEVICE_SET_IRQS, EVENTFD, TRIGGER).
+    /// Has interrupts signalled to listeners, one for each from `start` on (DEVICE_SET_IRQS, EVENTFD,
+    /// TRIGGER).
     public func setInterrupts(_ kind: Interrupt, start: UInt32 = 0, _ listeners: [InterruptListener])
         throws(Errno)
     {

@@ -90,7 +90,8 @@ extension Client {
 
     /// Asks which pages of a range the device has written, and marks them clean.
     ///
-    /// - Throws: `EINVAL` a page size of 0, or an answer too long for a message; what the server answers; `EPROTO`.
+    /// - Throws: `EINVAL` a page size of 0, or an answer too long for a message; what the server answers;
+    ///   `EPROTO`.
     public func dirtyPages(_ iova: UInt64, size: UInt64, pageSize: UInt64) throws(Errno) -> DirtyBitmap {
         let report = DMALoggingReport(iova: iova, length: size, pageSize: pageSize)
         let fixed = DeviceFeature.byteCount + DMALoggingReport.byteCount
@@ -118,7 +119,6 @@ extension Client {
     public func readMigrationData(upTo limit: Int) throws(Errno) -> [UInt8] {
         guard limit >= 0 else { throw .invalidArgument }
         let size = min(limit, maxTransfer)
-        try sendQueued()
         return try channel.exchange(.migDataRead, MigrationData(size: UInt32(size))) {
             payload, _ throws(Errno) in
             var reader = Reader(payload)

@@ -25,10 +25,11 @@ extension Client {
             isPosted: false)
     }
 
-    /// Writes an integer by one REGION_WRITE that is not answered: the call returns when the request is sent. For doorbells of
-    /// regions that cannot be mapped. Allocates nothing.
+    /// Writes an integer by one REGION_WRITE that is not answered: the call returns when the request is sent.
+    /// For doorbells of regions that cannot be mapped. Allocates nothing.
     ///
-    /// - Throws: `EINVAL` for one of more than 64 bits; `ENOTCONN`, `ETIMEDOUT`. Errors of the server do not come back.
+    /// - Throws: `EINVAL` for one of more than 64 bits; `ENOTCONN`, `ETIMEDOUT`. Errors of the server do not
+    ///   come back.
     @inlinable
     public func post<Value: FixedWidthInteger>(
         _ value: Value, to region: Region, at offset: UInt64
@@ -41,7 +42,6 @@ extension Client {
     @usableFromInline
     func readScalar(_ region: Region, _ offset: UInt64, width: Int) throws(Errno) -> UInt64 {
         guard width <= MemoryLayout<UInt64>.size else { throw .invalidArgument }
-        if !queued.isEmpty { try sendQueued() }
         let request = RegionAccess(offset: offset, region: region.rawValue, count: UInt32(width))
         return try channel.exchange(.regionRead, request) { payload, _ throws(Errno) in
             var data = try Self.data(of: payload, request)
@@ -57,9 +57,8 @@ extension Client {
         _ value: UInt64, width: Int, _ region: Region, _ offset: UInt64, isPosted: Bool
     ) throws(Errno) {
         guard width <= MemoryLayout<UInt64>.size else { throw .invalidArgument }
-        if !queued.isEmpty { try sendQueued() }
         let request = RegionAccess(offset: offset, region: region.rawValue, count: UInt32(width))
-        let id = channel.newID()
+        let id = try channel.newID()
         // The value's first bytes, which stay there during the call.
         try unsafe withUnsafeBytes(of: value.littleEndian) { bytes throws(Errno) in
             try channel.send(
@@ -77,7 +76,6 @@ extension Client {
     /// - Throws: what the server answers; pieces before the failing one are read.
     public func read(_ region: Region, at offset: UInt64, into target: inout MutableSpan<UInt8>) throws(Errno)
     {
-        try sendQueued()
         var done = 0
         repeat {
             let request = try piece(region, offset, done, target.count)
@@ -110,7 +108,6 @@ extension Client {
     ///
     /// - Throws: what the server answers; pieces before the failing one are written.
     public func write(_ bytes: Span<UInt8>, to region: Region, at offset: UInt64) throws(Errno) {
-        try sendQueued()
         var done = 0
         repeat {
             let request = try piece(region, offset, done, bytes.count)

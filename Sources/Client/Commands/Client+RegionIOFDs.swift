@@ -60,7 +60,8 @@ extension Client {
 
     /// Asks for the descriptors of a region (DEVICE_GET_REGION_IO_FDS).
     ///
-    /// - Throws: what the server answers; `EPROTO` also for an entry that names a descriptor which did not come.
+    /// - Throws: what the server answers; `EPROTO` also for an entry that names a descriptor which did not
+    ///   come.
     public func regionIOFDs(_ region: Region) throws(Errno) -> [RegionIOFD] {
         // Room for a few; asked again for more.
         var argumentSize = UInt32(RegionIOFDs.replyByteCount(count: 16))

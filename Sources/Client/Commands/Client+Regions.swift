@@ -10,6 +10,12 @@ extension Client {
         public let offset: UInt64
         /// Bytes.
         public let size: UInt64
+
+        /// A part by its first byte and its length.
+        public init(offset: UInt64, size: UInt64) {
+            self.offset = offset
+            self.size = size
+        }
     }
 
     /// What DEVICE_GET_REGION_INFO says about a region.

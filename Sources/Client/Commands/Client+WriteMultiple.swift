@@ -25,7 +25,8 @@ extension Client {
     /// Makes several small writes by one message (REGION_WRITE_MULTI).
     ///
     /// - Returns: how many were made; all of them, unless one failed.
-    /// - Throws: `ENOTSUP` the server did not offer it (`server.writesMultiple`); what the server answers; `EPROTO`.
+    /// - Throws: `ENOTSUP` the server did not offer it (`server.writesMultiple`); what the server answers;
+    ///   `EPROTO`.
     @discardableResult
     public func write(_ writes: [RegionWrite]) throws(Errno) -> Int {
         guard server.writesMultiple else { throw .notSupported }

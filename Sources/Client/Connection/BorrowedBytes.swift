@@ -1,6 +1,7 @@
 /// Bytes to be sent from where they are.
 ///
-/// Safety: whoever makes a value keeps its bytes in place while the call it is given to lasts; the call does not keep it.
+/// Safety: whoever makes a value keeps its bytes in place while the call it is given to lasts; the call does
+/// not keep it.
 @safe struct BorrowedBytes {
     let buffer: UnsafeRawBufferPointer
 

@@ -10,6 +10,7 @@ extension Channel {
         _ command: Command, id: UInt16, flags: MessageHeader.Flags = [], _ payload: Payload,
         data: BorrowedBytes = .none, descriptors: [CInt] = []
     ) throws(Errno) {
+        if !queued.isEmpty { try sendQueued() }
         var head: [72 of UInt8] = .init(repeating: 0)
         var length = 0
         do {
@@ -33,16 +34,33 @@ extension Channel {
         try transmit(unsafe head.span.bytes.extracting(first: length), data, descriptors: descriptors)
     }
 
+    /// Sends what is queued in one call, if the socket takes it at once. The queue is empty afterwards in any
+    /// case.
+    func sendQueued() throws(Errno) {
+        guard !queued.isEmpty else { return }
+        var bytes: [UInt8] = []
+        swap(&bytes, &queued)
+        // Keeps the memory for the next queue.
+        defer {
+            bytes.removeAll(keepingCapacity: true)
+            swap(&bytes, &queued)
+        }
+        // The array outlives the call.
+        try unsafe bytes.span.withUnsafeBytes { data throws(Errno) in
+            try transmit(RawSpan(), unsafe BorrowedBytes(data))
+        }
+    }
+
     /// Sends a command and gives its reply's payload and descriptors to `body`, in place.
     ///
-    /// - Throws: the errno of an error reply; `EPROTO` a reply to something else; what `body` throws; `ENOTCONN`,
-    ///   `ETIMEDOUT` and the errors of the socket.
+    /// - Throws: the errno of an error reply; `EPROTO` a reply to something else; what `body` throws;
+    ///   `ENOTCONN`, `ETIMEDOUT` and the errors of the socket.
     func exchange<Payload: WirePayload, Result>(
         _ command: Command, _ payload: Payload,
         data: BorrowedBytes = .none, descriptors: [CInt] = [],
         _ body: (RawSpan, inout ReceivedFDs) throws(Errno) -> Result
     ) throws(Errno) -> Result {
-        let id = newID()
+        let id = try newID()
         try send(command, id: id, payload, data: data, descriptors: descriptors)
         return try awaitReply(to: id, command: command.rawValue, body)
     }
@@ -55,7 +73,7 @@ extension Channel {
         do throws(Errno) {
             (header, length) = try awaitFrontReply(to: id)
         } catch {
-            abandoned.append(id)
+            abandon(id)
             throw error
         }
         defer { inbound.consume(length) }
@@ -102,10 +120,7 @@ extension Channel {
                 lose()
                 throw .protocolError
             case .message(let header, let length):
-                if header.flags.isReply {
-                    outstanding.removeAll { $0.id == header.id }
-                    abandoned.removeAll { $0 == header.id }
-                }
+                if header.flags.isReply { forget(header.id) }
                 return takeMessage(header, length)
             }
         }

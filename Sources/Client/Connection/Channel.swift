@@ -7,8 +7,9 @@ internal import VFIOUserWire
 
 /// One socket to the server, either the main one or the twin: whole messages out, whole messages in.
 ///
-/// A send never waits for a server that itself waits for us to read: while the socket takes no more, what the server sends
-/// is received. Commands of the server are answered from the registered memory as they come to the front.
+/// A send never waits for a server that itself waits for us to read: while the socket takes no more, what the
+/// server sends is received. Commands of the server are answered from the registered memory as they come to
+/// the front.
 final class Channel {
     let socket: OwnedFD
     let inbound: InboundMessages
@@ -16,32 +17,58 @@ final class Channel {
     /// The twin socket, if it is served while this one waits.
     var companion: Channel?
     /// How long the server may take for its next step; nil: for ever.
-    let timeout: Duration?
+    var timeout: Duration?
+    /// Messages queued and not sent yet; they go before anything else.
+    var queued: [UInt8] = []
     /// Requests sent without waiting, whose replies are to come.
-    var outstanding: [(id: UInt16, command: UInt16)] = []
+    private(set) var outstanding: [(id: UInt16, command: UInt16)] = []
     /// Requests whose waiter gave up: their replies are dropped.
-    var abandoned: [UInt16] = []
+    private(set) var abandoned: [UInt16] = []
     /// Replies that came before anybody asked for them.
-    var collected: [Client.Message] = []
+    private(set) var collected: [Client.Message] = []
+    /// The ids of all three.
+    private var takenIDs = Set<UInt16>()
     /// The connection is gone, or its framing is.
     private(set) var isLost = false
     private var hasEnded = false
     private var lastID: UInt16 = 0
 
-    init(_ socket: consuming OwnedFD, _ responder: DMAResponder, timeout: Duration?) throws(Errno) {
+    init(_ socket: consuming OwnedFD, _ responder: DMAResponder) throws(Errno) {
         inbound = try InboundMessages()
         self.socket = socket
         self.responder = responder
-        self.timeout = timeout
     }
 
-    /// An id no reply is expected for.
-    func newID() -> UInt16 {
-        repeat {
-            lastID &+= 1
-        } while !outstanding.isEmpty && outstanding.contains { $0.id == lastID }
-            || !abandoned.isEmpty && abandoned.contains(lastID)
+    /// An id under which no reply is expected or waits.
+    ///
+    /// - Throws: `EAGAIN` too many requests are not answered, or their replies not asked for.
+    func newID() throws(Errno) -> UInt16 {
+        repeat { lastID &+= 1 } while try isTaken(lastID)
         return lastID
+    }
+
+    private func isTaken(_ id: UInt16) throws(Errno) -> Bool {
+        let count = outstanding.count + abandoned.count + collected.count
+        if count == 0 { return false }
+        guard count < Self.maxIDs else { throw .resourceTemporarilyUnavailable }
+        return takenIDs.contains(id)
+    }
+
+    /// Most ids in use at a time: some are always left.
+    private static let maxIDs = 32768
+
+    /// A reply is to come that somebody will ask for.
+    func expectReply(to id: UInt16, _ command: UInt16) {
+        outstanding.append((id, command))
+        takenIDs.insert(id)
+    }
+
+    /// Remembers that a reply may come which nobody waits for.
+    func abandon(_ id: UInt16) {
+        // Of a server that never answers, the oldest are given up.
+        if abandoned.count >= Self.maxIDs / 2 { takenIDs.remove(abandoned.removeFirst()) }
+        abandoned.append(id)
+        takenIDs.insert(id)
     }
 
     /// Gives the connection up: nothing that follows can be understood.
@@ -54,9 +81,11 @@ final class Channel {
 
     // MARK: Sending
 
-    /// Sends bytes in one call if the socket takes them: the head, then the data, descriptors with the first byte.
+    /// Sends bytes in one call if the socket takes them: the head, then the data, descriptors with the first
+    /// byte.
     ///
-    /// - Throws: `ENOTCONN` the server is gone, `ETIMEDOUT` it does not read; others of `sendmsg` before the first byte.
+    /// - Throws: `ENOTCONN` the server is gone, `ETIMEDOUT` it does not read; others of `sendmsg` before the
+    ///   first byte.
     func transmit(
         _ head: RawSpan, _ data: BorrowedBytes = .none, descriptors: [CInt] = []
     ) throws(Errno) {
@@ -118,7 +147,8 @@ final class Channel {
             of: socket.number, events, of: companion?.socket.number ?? -1, .readable, until: deadline)
         if !theirs.isEmpty { serveCompanion() }
         if mine.contains(.readable), events.contains(.readable) {
-            if case .ended = inbound.receive(from: socket.number, blocking: false) { hasEnded = true }
+            // What goes wrong is remembered, and the next send fails.
+            _ = try? receive(blocking: false)
         } else if mine.isEmpty, theirs.isEmpty {
             throw .timedOut
         }
@@ -172,7 +202,8 @@ final class Channel {
         }
     }
 
-    /// Waits for either socket, receives what came on this one and serves the twin; returns without when the time is over.
+    /// Waits for either socket, receives what came on this one and serves the twin; returns without when the
+    /// time is over.
     ///
     /// - Throws: `ENOTCONN` the server is gone; errors of the socket.
     func waitAndReceive(until deadline: Deadline) throws(Errno) {
@@ -195,6 +226,7 @@ final class Channel {
     func collect(_ header: MessageHeader, _ length: Int) -> Bool {
         if let place = abandoned.firstIndex(of: header.id) {
             abandoned.remove(at: place)
+            takenIDs.remove(header.id)
             inbound.consume(length)
             return true
         }
@@ -202,6 +234,23 @@ final class Channel {
         outstanding.remove(at: place)
         collected.append(takeMessage(header, length))
         return true
+    }
+
+    /// Takes a reply that was put aside: the first, or the first with this id.
+    func takeCollected(_ id: UInt16? = nil) -> Client.Message? {
+        guard !collected.isEmpty, let place = id == nil ? 0 : collected.firstIndex(where: { $0.id == id })
+        else {
+            return nil
+        }
+        takenIDs.remove(collected[place].id)
+        return collected.remove(at: place)
+    }
+
+    /// No reply is to come under this id any more.
+    func forget(_ id: UInt16) {
+        takenIDs.remove(id)
+        outstanding.removeAll { $0.id == id }
+        abandoned.removeAll { $0 == id }
     }
 
     /// Copies the first message out of the stream.

@@ -4,23 +4,25 @@ internal import VFIOUserWire
 
 /// Messages as such: pipelining, and odd ones.
 extension Client {
-    /// Adds a request to those that go out together; nothing is sent before ``sendQueued()``, ``reply(to:)`` or the next
-    /// call that sends. A request with files starts a send of its own, since the protocol ties descriptors to its first byte.
+    /// Adds a request to those that go out together; nothing is sent before ``sendQueued()``, ``reply(to:)``
+    /// or the next call that sends. A request with files starts a send of its own, since the protocol ties
+    /// descriptors to its first byte.
     ///
     /// - Returns: the id by which to ask for the reply.
-    /// - Throws: `EMSGSIZE`; for a request with files those of ``sendQueued()``.
+    /// - Throws: `EMSGSIZE`; `EAGAIN` thousands of requests are not answered or asked for; for a request with
+    ///   files those of ``sendQueued()``.
     @discardableResult
     public func queue(_ request: Request) throws(Errno) -> UInt16 {
         guard request.payload.count <= Limits.maxMessageByteCount - MessageHeader.byteCount else {
             throw .messageTooLong
         }
         if !request.files.isEmpty {
-            try sendQueued()
+            try channel.sendQueued()
             return try send(request)
         }
-        let id = channel.newID()
-        queued += request.message(id: id)
-        if request.expectsReply { channel.outstanding.append((id, request.command)) }
+        let id = try channel.newID()
+        channel.queued += request.message(id: id)
+        if request.expectsReply { channel.expectReply(to: id, request.command) }
         return id
     }
 
@@ -28,12 +30,7 @@ extension Client {
     ///
     /// - Throws: `ENOTCONN`, `ETIMEDOUT`, others of `sendmsg`. The queue is empty afterwards in any case.
     public func sendQueued() throws(Errno) {
-        guard !queued.isEmpty else { return }
-        var bytes: [UInt8] = []
-        swap(&bytes, &queued)
-        try send(bytes: bytes)
-        bytes.removeAll(keepingCapacity: true)
-        swap(&bytes, &queued)
+        try channel.sendQueued()
     }
 
     /// Sends a request without waiting for its reply.
@@ -42,19 +39,19 @@ extension Client {
     /// - Throws: `ENOTCONN`, `ETIMEDOUT`, others of `sendmsg`.
     @discardableResult
     public func send(_ request: Request) throws(Errno) -> UInt16 {
-        let id = channel.newID()
+        let id = try channel.newID()
         try send(request, id: id)
         return id
     }
 
     /// The same with an id of the caller's choice, unused or not.
     public func send(_ request: Request, id: UInt16) throws(Errno) {
-        try sendQueued()
-        if request.expectsReply { channel.outstanding.append((id, request.command)) }
+        try channel.sendQueued()
+        if request.expectsReply { channel.expectReply(to: id, request.command) }
         do throws(Errno) {
             try send(bytes: request.message(id: id), files: request.files)
         } catch {
-            channel.outstanding.removeAll { $0.id == id }
+            channel.forget(id)
             throw error
         }
     }
@@ -70,13 +67,13 @@ extension Client {
         }
     }
 
-    /// Waits for the reply to a request that was queued or sent, whatever came in between. Commands of the server are
-    /// answered meanwhile.
+    /// Waits for the reply to a request that was queued or sent, whatever came in between. Commands of the
+    /// server are answered meanwhile.
     ///
-    /// - Throws: `EINVAL` no reply is to come under that id; `EPROTO`, `ENOTCONN`, `ETIMEDOUT`. After a time-out it
-    ///   can be asked for again.
+    /// - Throws: `EINVAL` no reply is to come under that id; `EPROTO`, `ENOTCONN`, `ETIMEDOUT`. After a
+    ///   time-out it can be asked for again.
     public func reply(to id: UInt16) throws(Errno) -> Message {
-        try sendQueued()
+        try channel.sendQueued()
         return try channel.awaitCollected(id)
     }
 
@@ -90,7 +87,7 @@ extension Client {
             let id = try queue(request)
             if request.expectsReply { ids.append(id) }
         }
-        try sendQueued()
+        try channel.sendQueued()
         var replies: [Message] = []
         replies.reserveCapacity(ids.count)
         for id in ids { replies.append(try reply(to: id)) }
@@ -105,12 +102,13 @@ extension Client {
         try reply(to: send(request)).successful()
     }
 
-    /// Waits for the next message of whatever kind, on the main socket. A command of the server is handed out, not answered.
+    /// Waits for the next message of whatever kind, on the main socket. A command of the server is handed
+    /// out, not answered.
     ///
     /// - Throws: `EPROTO` an impossible size; `ENOTCONN`, `ETIMEDOUT`.
     public func receive() throws(Errno) -> Message {
-        try sendQueued()
-        if !channel.collected.isEmpty { return channel.collected.removeFirst() }
+        try channel.sendQueued()
+        if let reply = channel.takeCollected() { return reply }
         return try channel.awaitAnyMessage()
     }
 }
@@ -149,8 +147,7 @@ extension Channel {
         else { throw .invalidArgument }
         var deadline = Deadline(after: timeout)
         while true {
-            if let place = collected.firstIndex(where: { $0.id == id }) {
-                let reply = collected.remove(at: place)
+            if let reply = takeCollected(id) {
                 guard reply.command == command else { throw .protocolError }
                 return reply
             }

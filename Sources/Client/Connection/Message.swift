@@ -29,7 +29,8 @@ extension Client {
         /// Whether it answers a command of this client.
         public var isReply: Bool { MessageHeader.Flags(rawValue: flags).isReply }
 
-        /// The errno of an error reply; nil of any other message. Numbers that are no errno count as `EINVAL`.
+        /// The errno of an error reply; nil of any other message. Numbers that are no errno count as
+        /// `EINVAL`.
         public var error: Errno? {
             let flags = MessageHeader.Flags(rawValue: self.flags)
             guard flags.isReply, flags.contains(.error) else { return nil }

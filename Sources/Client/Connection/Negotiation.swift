@@ -70,7 +70,9 @@ extension Client {
         // The message's owner closes its own; this one is the channel's.
         let copy = clx_fcntl(file.descriptor.rawValue, F_DUPFD_CLOEXEC, 0)
         guard copy >= 0 else { throw Errno(rawValue: -copy) }
-        channel.companion = try Channel(OwnedFD(adopting: copy), responder, timeout: channel.timeout)
+        let twin = try Channel(OwnedFD(adopting: copy), responder)
+        twin.timeout = channel.timeout
+        channel.companion = twin
         server.hasTwinSocket = true
     }
 }

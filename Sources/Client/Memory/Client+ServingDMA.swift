@@ -21,19 +21,22 @@ extension Client {
         }
     }
 
-    /// Answers commands of the server until a condition holds, which is looked at after each, and before the first.
+    /// Answers commands of the server until a condition holds, which is looked at after each, and before the
+    /// first.
     ///
     /// - Throws: as ``serveOne(timeout:)``; `ETIMEDOUT` the condition did not come true in time.
     public func serveDMA(timeout: Duration? = nil, until condition: () -> Bool) throws(Errno) {
         let deadline = Deadline(after: timeout)
         while !condition() {
             if deadline.hasPassed { throw .timedOut }
-            // Short waits: the condition may come true without a command, by the device's direct access for instance.
+            // Short waits: the condition may come true without a command, by the device's direct access for
+            // instance.
             try serveOne(timeout: .milliseconds(1))
         }
     }
 
-    /// Leaves the twin socket to a thread of its own, which answers until ``stopServingDMA()`` or the end of the client.
+    /// Leaves the twin socket to a thread of its own, which answers until ``stopServingDMA()`` or the end of
+    /// the client.
     ///
     /// - Throws: `ENOTSUP` the server gave no twin socket; `EAGAIN`, `EMFILE`.
     public func startServingDMA() throws(Errno) {
@@ -46,7 +49,9 @@ extension Client {
     /// Ends that thread; from then on the twin socket is served by this object's calls again.
     public func stopServingDMA() {
         guard let thread else { return }
-        channel.companion = thread.stop()
+        let twin = thread.stop()
+        twin.timeout = channel.timeout
+        channel.companion = twin
         self.thread = nil
     }
 }

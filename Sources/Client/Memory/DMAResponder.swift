@@ -36,7 +36,8 @@ final class DMAResponder: Sendable {
             return (access, try pieces(access, .read))
         case .dmaWrite:
             let access = try DMAAccess(decodingWithData: &reader)
-            // All of it must be there before anything is written; together the pieces are as long as the data.
+            // All of it must be there before anything is written; together the pieces are as long as the
+            // data.
             for piece in try pieces(access, .write) {
                 let data = try reader.take(piece.count)
                 try piece.memory.write(Span<UInt8>(_bytes: data), at: piece.offset)
@@ -50,8 +51,9 @@ final class DMAResponder: Sendable {
 extension Channel {
     /// Carries out and answers the first message, a command of the server.
     ///
-    /// Source: vfio-user protocol, DMA_READ and DMA_WRITE. Errors: `EINVAL` a malformed request, `E2BIG` more than
-    /// `max_data_xfer_size`, `EFAULT` memory that is not mapped, `EPERM` not for this direction, `EOPNOTSUPP` another command.
+    /// Source: vfio-user protocol, DMA_READ and DMA_WRITE. Errors: `EINVAL` a malformed request, `E2BIG` more
+    /// than `max_data_xfer_size`, `EFAULT` memory that is not mapped, `EPERM` not for this direction,
+    /// `EOPNOTSUPP` another command.
     ///
     /// - Throws: `EPROTO` for a message that is neither command nor reply; errors of sending the answer.
     func serveFront(_ header: MessageHeader, _ length: Int) throws(Errno) {

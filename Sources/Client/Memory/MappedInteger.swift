@@ -12,8 +12,8 @@ public protocol MappedInteger: FixedWidthInteger, UnsignedInteger, BitwiseCopyab
     @unsafe static func storeMappedReleasing(_ value: Self, _ pointer: UnsafeMutableRawPointer)
 }
 
-// Safety of the four conformances: the caller vouches for a mapped and aligned place of the integer's size. An
-// Atomic has its integer's layout, and every bit pattern is an integer.
+// Safety of the four conformances: the caller vouches for a mapped and aligned place of the integer's size.
+// An Atomic has its integer's layout, and every bit pattern is an integer.
 
 extension UInt8: MappedInteger {
     /// See ``MappedInteger``.

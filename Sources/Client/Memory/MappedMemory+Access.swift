@@ -22,7 +22,8 @@ extension MappedMemory {
         try unsafe Value.loadMapped(place(offset, MemoryLayout<Value>.size, within: count))
     }
 
-    /// Loads an integer before anything that follows in the program: for a flag that says other memory is ready.
+    /// Loads an integer before anything that follows in the program: for a flag that says other memory is
+    /// ready.
     @inlinable @inline(__always)
     public func loadAcquiring<Value: MappedInteger>(
         at offset: Int, as type: Value.Type = Value.self

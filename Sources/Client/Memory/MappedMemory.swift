@@ -3,12 +3,15 @@ public import SystemPackage
 
 /// Memory of this process that others see too: part of a file, or memory that is only shared by messages.
 ///
-/// It is unmapped when the last reference goes. Offsets are in bytes from its start. Single loads and stores are for
-/// registers, doorbells and queues; bytes are copied in and out, never lent, since another process may change them.
+/// It is unmapped when the last reference goes. Offsets are in bytes from its start. Single loads and stores
+/// are for registers, doorbells and queues; bytes are copied in and out, never lent, since another process
+/// may change them.
 ///
-/// A file that shrinks under its mapping (only a file that its maker did not seal) ends the process with SIGBUS.
+/// A file that shrinks under its mapping (only a file that its maker did not seal) ends the process with
+/// SIGBUS.
 ///
-/// Safety: `base` is mapped for `count` bytes as long as the object lives, and every access is checked against that.
+/// Safety: `base` is mapped for `count` bytes as long as the object lives, and every access is checked
+/// against that.
 @safe public final class MappedMemory: @unchecked Sendable {
     @usableFromInline let base: UnsafeMutableRawPointer
     /// Bytes that can be accessed.
@@ -24,8 +27,8 @@ public import SystemPackage
     /// - Parameters:
     ///   - offset: of the first byte in the file; need not be at a page boundary.
     ///   - count: bytes, at least 1.
-    /// - Throws: `EINVAL` an empty range; `EOVERFLOW` one no file can have; `ENXIO` one beyond the end of a regular
-    ///   file; the errno of `mmap`.
+    /// - Throws: `EINVAL` an empty range; `EOVERFLOW` one no file can have; `ENXIO` one beyond the end of a
+    ///   regular file; the errno of `mmap`.
     public init(
         sharing file: FileDescriptor, offset: UInt64, count: Int, isWritable: Bool = true
     ) throws(Errno) {

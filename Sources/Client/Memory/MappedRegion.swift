@@ -2,7 +2,8 @@ public import SystemPackage
 
 /// A part of a device's region, mapped: accesses go to the memory and send no message.
 ///
-/// Offsets are those of the region, so an address from the device's data sheet serves for both ways of access.
+/// Offsets are those of the region, so an address from the device's data sheet serves for both ways of
+/// access.
 public struct MappedRegion: Sendable {
     /// Region offset of the first byte mapped.
     public let start: UInt64
@@ -15,8 +16,8 @@ public struct MappedRegion: Sendable {
     /// Maps one of a region's mappable areas.
     ///
     /// - Parameter area: a place in `region.areas`.
-    /// - Throws: `ENXIO` the region has no such area, or its file did not come or ends before the area; `EACCES` the region cannot be read;
-    ///   `EINVAL`, `EOVERFLOW` an impossible area; the errno of `mmap`.
+    /// - Throws: `ENXIO` the region has no such area, or its file did not come or ends before the area;
+    ///   `EACCES` the region cannot be read; `EINVAL`, `EOVERFLOW` an impossible area; the errno of `mmap`.
     public init(_ region: Client.RegionDescription, area: Int = 0) throws(Errno) {
         guard region.areas.indices.contains(area), let file = region.file else {
             throw .noSuchAddressOrDevice

@@ -1,5 +1,3 @@
-internal import CLinux
-internal import Glibc
 internal import SystemPackage
 internal import VFIOUserAddressSpace
 internal import VFIOUserTransport
@@ -55,8 +53,8 @@ extension DeviceServer {
         do throws(Errno) {
             try outbound.stream(rest, to: output) { tail.append(to: &$0) }
         } catch {
-            // Part of the reply may be out, so nothing else can follow it. The next receive finds the end.
-            _ = shutdown(output, CInt(SHUT_RDWR))
+            // Part of the reply may be out, so nothing else can follow it, whatever the reason.
+            lostWhileReplying()
             if !Self.meansDisconnected(error) { throw error }
         }
     }

@@ -16,6 +16,11 @@ extension DeviceServer {
         var descriptors = inbound.takeDescriptors()
         let setting = try SetIRQs(decoding: &request)
         let kind = try check(setting, descriptorCount: descriptors.count)
+        for place in 0..<descriptors.count {
+            guard let number = descriptors.peek(at: place), InterruptTable.canSignal(number) else {
+                throw .invalidArgument
+            }
+        }
         let range = Int(setting.start)..<Int(setting.start) + Int(setting.count)
 
         guard setting.flags.contains(.trigger) else {

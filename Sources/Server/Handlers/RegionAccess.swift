@@ -35,7 +35,9 @@ extension DeviceServer {
         guard connection?.writesMultiple ?? false else { throw .invalidArgument }
         let batch = try RegionWriteMulti(decodingRequest: &request)
         var done: UInt64 = 0
-        while done < batch.count {
+        // Nothing is done for a client that went in the middle.
+        let serial = connectionSerial
+        while done < batch.count, serial == connectionSerial {
             do throws(Errno) {
                 try writeOne(&request)
             } catch {

@@ -18,8 +18,11 @@ final class FakeServer {
     struct Mismatch: Error, CustomStringConvertible { let description: String }
 
     let socket: PeerSocket
-    /// How replies are cut: bytes of the pieces they are sent in, with a pause for the client to take each; nil: whole.
+    /// How replies are cut: bytes of the pieces they are sent in, with a pause for the client to take each;
+    /// nil: whole.
     var pieceSize: Int?
+    /// Microseconds between the pieces.
+    var pause: UInt32 = 50
     private var pending: [UInt8] = []
     private var pendingFiles: [CInt] = []
 
@@ -73,7 +76,7 @@ final class FakeServer {
         for start in stride(from: 0, to: message.count, by: pieceSize) {
             try socket.send(Array(message[start..<min(message.count, start + pieceSize)]), files: files)
             files = []
-            usleep(50)
+            usleep(pause)
         }
     }
 
@@ -96,6 +99,16 @@ final class FakeServer {
         )
     }
 
+    /// Returns when the client has closed.
+    func waitForEnd() {
+        // What it still sends does not matter, and is not read: its socket may be full.
+        while true {
+            var entry = pollfd(fd: socket.number, events: 0x2000, revents: 0)
+            // One entry; 0x2000 is POLLRDHUP.
+            guard unsafe poll(&entry, 1, 10_000) > 0, entry.revents == 0 else { return }
+        }
+    }
+
     // MARK: Running
 
     /// What a script threw.
@@ -108,6 +121,7 @@ final class FakeServer {
     /// Runs a script on a thread, and a test's part with the other end of the socket; both must succeed.
     ///
     /// The script may end early; then its end is closed.
+    @discardableResult
     static func run<Result>(
         _ script: @escaping @Sendable (FakeServer) throws -> Void,
         client body: (FileDescriptor) throws -> Result
@@ -138,6 +152,7 @@ final class FakeServer {
     }
 
     /// The same with a client that has negotiated; the script starts behind VERSION.
+    @discardableResult
     static func run<Result>(
         options: ClientOptions = testOptions, text: String? = nil,
         _ script: @escaping @Sendable (FakeServer) throws -> Void, client body: (Client) throws -> Result

@@ -15,6 +15,8 @@ struct PeerSocket: Sendable {
         return (PeerSocket(number: numbers[0]), PeerSocket(number: numbers[1]))
     }
 
+    func shutDown() { _ = shutdown(number, CInt(SHUT_RDWR)) }
+
     func close() { _ = Glibc.close(number) }
 
     /// Sends all the bytes, descriptors with the first.

@@ -1,0 +1,33 @@
+import Glibc
+
+/// A thread of its own for the other side of a conversation that blocks.
+///
+/// Unsafe because what the body uses goes to another thread unchecked: a test must not touch it before ``join()``, or
+/// only what is fit for that, as a socket is.
+@safe final class Background {
+    private var thread = pthread_t()
+
+    private final class Body {
+        let run: () -> Void
+        init(_ run: @escaping () -> Void) { self.run = run }
+    }
+
+    init(_ body: @escaping () -> Void) {
+        let box = unsafe Unmanaged.passRetained(Body(body))
+        // The thread takes over the reference.
+        _ = unsafe pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument = unsafe argument {
+                    unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
+                }
+                return nil
+            }, box.toOpaque())
+    }
+
+    /// Waits until the body has ended.
+    func join() { _ = pthread_join(thread, nil) }
+}
+
+/// Waits so many milliseconds.
+func pause(_ milliseconds: Int) { _ = usleep(UInt32(milliseconds) * 1000) }
