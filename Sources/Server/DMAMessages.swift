@@ -169,7 +169,7 @@ extension DeviceServer {
                 case .wouldBlock where !waits:
                     guard patience.waitToRead(socket) else { try lostWhileWaiting() }
                 case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()
-                case .badControlData(let error), .failed(let error): throw error
+                case .failed(let error): throw error
                 }
             }
         }

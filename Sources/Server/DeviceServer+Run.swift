@@ -133,7 +133,7 @@ extension DeviceServer {
         case .ended:
             try disconnect()
             throw .socketNotConnected
-        case .badControlData(let error), .failed(let error): throw error
+        case .failed(let error): throw error
         }
     }
 

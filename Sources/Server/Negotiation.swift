@@ -73,8 +73,9 @@ extension DeviceServer {
             if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
+        let failure = inbound.descriptorFailure
         let descriptors = inbound.takeDescriptors()
-        guard descriptors.count == 0 else { throw .badAddress }
+        guard failure == nil, descriptors.count == 0 else { throw .badAddress }
         guard header.flags.isCommand else { throw .invalidArgument }
 
         let settings: Settings
@@ -151,7 +152,7 @@ extension DeviceServer {
             case .ended:
                 let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
                 throw isBetween ? .noMessage : .connectionReset
-            case .badControlData(let error), .failed(let error): throw error
+            case .failed(let error): throw error
             }
         }
     }
