@@ -68,6 +68,10 @@ let package = Package(
                 ])
             ]),
 
+        .executableTarget(
+            name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
+            swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
+
         tests(of: "Wire"),
         tests(of: "PCI"),
         tests(of: "System", ["CLinux"]),

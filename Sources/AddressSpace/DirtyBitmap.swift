@@ -14,6 +14,8 @@ struct DirtyBitmap: ~Copyable {
 
     /// From this size on memory comes from the kernel, unpromised: a client may ask for bits by the terabyte.
     private static let large = 1 << 17
+    /// The most bytes, enough for 8 TiB in pages of 4 KiB: looking through them takes a fraction of a second.
+    private static let largest = 1 << 28
 
     /// Words for a range of `length` bytes in pages of `pageSize`, which is not 0.
     static func words(_ length: UInt64, pageSize: UInt64) -> Int {
@@ -24,7 +26,7 @@ struct DirtyBitmap: ~Copyable {
     init(words count: Int) throws(Errno) {
         self.count = count
         let (size, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<UInt64>.stride)
-        if overflow { throw .noMemory }
+        if overflow || size > DirtyBitmap.largest { throw .noMemory }
         if size >= DirtyBitmap.large {
             let memory = try MemoryMapping(reserving: size)
             // Fresh pages are zeros, and an Atomic<UInt64> is laid out as a UInt64.
@@ -70,5 +72,11 @@ extension UInt64 {
     func dividedRoundingUp(by divisor: UInt64) -> UInt64 {
         let (quotient, remainder) = quotientAndRemainder(dividingBy: divisor)
         return quotient &+ (remainder == 0 ? 0 : 1)
+    }
+
+    /// The product, or the greatest number if it is above that.
+    func saturating(times factor: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? .max : product
     }
 }

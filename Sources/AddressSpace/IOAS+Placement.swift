@@ -1,19 +1,21 @@
 /// Where gaps of some size may begin, so that a search for one need not start at the beginning each time.
 ///
-/// For each power of two, no gap of at least that size begins below its hint. Filling an address space up then
-/// looks at each mapping about once, not once for each new mapping.
+/// For each power of two, no gap of at least that size begins below its hint. Filling an address space up
+/// then looks at each mapping about once, not once for each new mapping.
 struct GapHints {
     /// One for each power of two; empty until the first search.
     private var hints: [UInt64] = []
     private var bottom: UInt64 = 0
+    private var alignment: UInt64 = 1
 
     var isUsed: Bool { !hints.isEmpty }
 
     /// Where a search above `bottom` for gaps of `length` bytes, not 0, starts.
-    mutating func start(_ length: UInt64, above bottom: UInt64) -> UInt64 {
-        if hints.isEmpty || bottom != self.bottom {
+    mutating func start(_ length: UInt64, above bottom: UInt64, alignment: UInt64) -> UInt64 {
+        if hints.isEmpty || bottom != self.bottom || alignment != self.alignment {
             hints = Array(repeating: bottom, count: 64)
             self.bottom = bottom
+            self.alignment = alignment
         }
         return hints[GapHints.index(length)]
     }
@@ -38,10 +40,11 @@ struct GapHints {
 }
 
 extension IOAS {
-    /// The lowest IOVA in `window` where `length` bytes, not 0, are free; a multiple of `alignment`, a power of two.
+    /// The lowest IOVA in `window` where `length` bytes, not 0, are free; a multiple of `alignment`, a power
+    /// of two.
     func lowestFree(_ length: UInt64, in window: ClosedRange<UInt64>, alignment: UInt64) -> UInt64? {
         let power = UInt64(1) << UInt64(GapHints.index(length))
-        var gap = gaps.start(length, above: window.lowerBound)
+        var gap = gaps.start(length, above: window.lowerBound, alignment: alignment)
         if let before = floor(gap), before.last >= gap {
             guard let next = before.last.successor else { return nil }
             gap = next
@@ -50,10 +53,11 @@ extension IOAS {
         var first: UInt64?
         var behind = self.first(from: gap)
         while gap <= window.upperBound {
-            let end = min(behind.map { $0.iova - 1 } ?? UInt64.max, window.upperBound)
-            if end >= gap, behind?.iova != gap {
-                if end - gap >= power - 1 { first = first ?? gap }
-                if let start = gap.aligned(up: alignment), start <= end, end - start >= length - 1 {
+            // Not used if there is no gap, so what starts at 0 may wrap.
+            let end = min(behind.map { $0.iova &- 1 } ?? UInt64.max, window.upperBound)
+            if behind?.iova != gap, let start = gap.aligned(up: alignment), start <= end {
+                if end - start >= power - 1 { first = first ?? gap }
+                if end - start >= length - 1 {
                     gaps.searched(length, upTo: first ?? gap)
                     return start
                 }

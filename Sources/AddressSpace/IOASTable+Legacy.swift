@@ -43,10 +43,11 @@ extension IOASTable {
 
     /// Maps into the compatibility IOAS (vfio-user protocol, DMA_MAP).
     ///
-    /// Throws, in this order: `ENODEV` without a compatibility IOAS; `EINVAL` for flags that do not fit each other or
-    /// the descriptor; `ENOSPC` above 8 TiB; `EINVAL` for no bytes, a range that wraps round, overlaps another mapping
-    /// without being the same, is one too many, or is smaller than a page of dirty logging and has a
-    /// descriptor; fstat's or mmap's errno.
+    /// Throws, in this order: `ENODEV` without a compatibility IOAS; `EINVAL` for flags that do not fit
+    /// each other or the descriptor; `ENOSPC` above 8 TiB; `EINVAL` for no bytes, a range that wraps
+    /// round, overlaps another mapping without being the same, is one too many, or is smaller than a page
+    /// of dirty logging and has a descriptor; fstat's errno; `EPERM` for a file refused by the file
+    /// policy; mmap's errno.
     package func map(_ request: LegacyMap, _ descriptor: consuming OwnedFD?) throws(Errno) -> Mapped {
         guard let id = compatibilityID else { throw .operationNotSupportedByDevice }
         let space = try space(id)
@@ -66,12 +67,14 @@ extension IOASTable {
 
         let backing: MemoryBacking
         if let descriptor, let status {
+            try filePolicy.check(descriptor, status)
             backing = try MemoryBacking(
-                descriptor, status, mode: mode, offset: request.offset, length: request.size, request.rights)
+                descriptor, status, mode: mode, offset: request.offset, length: request.size, request.rights,
+                filePolicy)
         } else {
             backing = try MemoryBacking(byMessages: request.size, offset: request.offset, request.rights)
         }
-        return try .created(insert(backing, into: id, at: request.address, checksRead: false))
+        return try .created(insert(backing, into: id, at: request.address, checksRead: checksReads))
     }
 }
 

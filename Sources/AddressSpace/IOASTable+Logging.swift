@@ -1,4 +1,5 @@
 package import SystemPackage
+internal import VFIOUserSystem
 
 /// Dirty logging (vfio-user protocol, DEVICE_FEATURE).
 ///
@@ -27,6 +28,7 @@ extension IOASTable {
             }
         }
         if !fits { throw .invalidArgument }
+        unsafe state.pointee.fencesMarking = !ThreadFence.prepare()
         setLogging(pageSize)
         do {
             if let attached { try track(attached) }
@@ -54,7 +56,8 @@ extension IOASTable {
         var place = unsafe space.tree.first
         while let here = unsafe place {
             let record = unsafe pool.record(here.slot)
-            if unsafe record.pointee.mode != .message {
+            // Those prepared to be attached have theirs.
+            if unsafe record.pointee.mode != .message, unsafe record.pointee.dirty == nil {
                 do {
                     let count = unsafe DirtyBitmap.words(record.pointee.length, pageSize: loggingPageSize)
                     unsafe record.pointee.dirty = try DirtyBitmap(words: count).release()
@@ -84,10 +87,11 @@ extension IOASTable {
     /// Begins a report of what is dirty in `length` bytes from `iova` on, in bits for `pageSize` bytes each
     /// (DMA_LOGGING_REPORT, DMA_UNMAP with GET_DIRTY_BITMAP).
     ///
-    /// Bits are cleared as the report is read, not before.
-    /// Throws, in this order: `EINVAL` as `DirtyReport.byteCount`; `ENOENT` if the range is not within one mapping of
-    /// the attached address space; `ENOTSUP` if it does not start where the mapping does; `EINVAL` if logging is off,
-    /// the page size is not a power of two, the range is smaller than a page of the logging's, or the mapping has no file.
+    /// Bits are cleared as the report is read, not before. Throws, in this order: `EINVAL` as
+    /// `DirtyReport.byteCount`; `ENOENT` if the range is not within one mapping of the attached address
+    /// space; `ENOTSUP` if it does not start where the mapping does; `EINVAL` if logging is off, the page
+    /// size is not a power of two, the range is smaller than a page of the logging's, or the mapping has no
+    /// file.
     package func report(_ iova: UInt64, _ length: UInt64, pageSize: UInt64) throws(Errno) -> DirtyReport {
         _ = try DirtyReport.byteCount(length, pageSize: pageSize)
         let (last, wraps) = iova.addingReportingOverflow(length - 1)

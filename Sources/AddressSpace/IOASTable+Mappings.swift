@@ -12,6 +12,11 @@ extension IOASTable {
     /// The first mapping of an address space; nil if it is empty or there is no such.
     package func firstMapping(in id: UInt32) -> Mapping? { (try? space(id))?.first }
 
+    /// The first mapping that starts at or above an IOVA.
+    package func firstMapping(in id: UInt32, from iova: UInt64) -> Mapping? {
+        (try? space(id))?.first(from: iova)
+    }
+
     /// The mapping after the one that starts at `iova`, whether or not that still exists.
     package func nextMapping(in id: UInt32, after iova: UInt64) -> Mapping? {
         guard let start = iova.successor else { return nil }
@@ -28,8 +33,8 @@ extension IOASTable {
 
     /// The number and the bytes of the mappings that lie in a range (IOAS_UNMAP).
     ///
-    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` if the range wraps round, `ENOENT` if there is no such address
-    /// space, no mapping in the range, or one only partly.
+    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` if the range wraps round, `ENOENT` if there is no such
+    /// address space, no mapping in the range, or one only partly.
     package func mappings(
         in id: UInt32, within iova: UInt64, _ length: UInt64
     ) throws(Errno) -> (count: Int, bytes: UInt64) {
@@ -46,52 +51,83 @@ extension IOASTable {
         while let mapping = next, mapping.iova <= last {
             if mapping.last > last { throw .noSuchFileOrDirectory }
             count += 1
-            // Ranges that do not overlap within 2^64 - 1 bytes.
-            bytes &+= mapping.length
+            bytes = bytes.addingSaturating(mapping.length)
             next = nextMapping(in: id, after: mapping.iova)
         }
         if count == 0 { throw .noSuchFileOrDirectory }
         return (count, bytes)
     }
 
-    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that is gone
-    /// already stays gone.
+    /// The number and the bytes of all mappings of an address space. Throws `ENOENT` if there is no such.
+    package func allMappings(in id: UInt32) throws(Errno) -> (count: Int, bytes: UInt64) {
+        let space = try space(id)
+        var bytes: UInt64 = 0
+        unsafe forEach(in: space) { record in bytes = unsafe bytes.addingSaturating(record.pointee.length) }
+        return (space.count, bytes)
+    }
+
+    /// Throws `ENOENT` if there is no address space of an id.
+    package func require(_ id: UInt32) throws(Errno) { _ = try space(id) }
+
+    /// The ids of all address spaces, in ascending order.
+    package var ids: [UInt32] { spaces.keys.sorted() }
+
+    /// The mapping of the attached address space with this range, if there is one.
+    package func attachedMapping(exactly iova: UInt64, _ length: UInt64) -> Mapping? {
+        attached?.mapping(exactly: iova, length)
+    }
+
+    /// Ends a mapping: its memory is unmapped and its file closed, unless others use them. A mapping that
+    /// is gone already stays gone.
     ///
     /// The server has let the device unregister it if it is in the attached address space.
     package func remove(_ mapping: Mapping) {
         guard mapping.pool === pool, mapping.isLive, let space = try? space(mapping.ioas) else { return }
         space.remove(mapping.iova)
         if space === attached { publish() }
-        release(mapping.slot)
+        _ = release(mapping.slot)
     }
 
     /// Ends every mapping of an address space, faster than one by one. Throws `ENOENT` if there is no such.
     package func removeAll(in id: UInt32) throws(Errno) { dropMappings(of: try space(id)) }
 
     func dropMappings(of space: IOAS) {
+        // Mappings made one after the other lie side by side in this process: one call unmaps many.
+        var memory = MemoryMapping()
         var place = unsafe space.tree.first
         while let here = unsafe place {
-            release(unsafe here.slot)
+            let next = release(unsafe here.slot)
+            if !next.isEmpty { memory.replace(with: next) }
             unsafe place = here.next
         }
         space.removeAll()
         if space === attached { publish() }
     }
 
-    /// Gives back all that a slot's record owns, and the slot.
-    private func release(_ slot: UInt32) {
+    /// Gives back all that a slot's record owns, and the slot. The mmap is handed to the caller if it was the
+    /// record's.
+    private func release(_ slot: UInt32) -> MemoryMapping {
         unsafe untrack(pool.record(slot))
         let record = unsafe pool.record(slot).pointee
         pool.remove(slot)
+        if unsafe record.care.contains(.synchronized) { unsafe state.pointee.synchronizedCount -= 1 }
         // The record's counts and its mmap were its own, and nothing else has a copy.
-        if let shared = unsafe record.sharedMemory {
-            unsafe shared.release()
-        } else {
-            _ = unsafe MemoryMapping(adopting: record.mappingBase, length: Int(record.mappingLength))
-        }
         if let file = unsafe record.file {
             files.release(unsafe file.takeUnretainedValue())
             unsafe file.release()
         }
+        guard let shared = unsafe record.sharedMemory else {
+            return unsafe MemoryMapping(adopting: record.mappingBase, length: Int(record.mappingLength))
+        }
+        unsafe shared.release()
+        return MemoryMapping()
+    }
+}
+
+extension UInt64 {
+    /// The sum, or the greatest number: mappings of one address space can have 2^64 bytes in all.
+    func addingSaturating(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

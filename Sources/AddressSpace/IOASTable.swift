@@ -4,12 +4,13 @@ internal import VFIOUserSystem
 
 /// The I/O address spaces of one device and its present connection.
 ///
-/// The one memory manager under both protocols: legacy DMA_MAP and DMA_UNMAP work on the compatibility IOAS, IOAS
-/// commands on those the client allocates. The device sees the attached one, through `translator`.
+/// The one memory manager under both protocols: legacy DMA_MAP and DMA_UNMAP work on the compatibility IOAS,
+/// IOAS commands on those the client allocates. The device sees the attached one, through `translator`.
 ///
-/// The table never calls anyone: it changes things, and the server tells the device. To unmap, the server finds the
-/// mapping, lets the device unregister it (all still works), and removes it. Whatever a method throws, nothing has
-/// changed. Methods that change what is attached are for times when the device is quiesced.
+/// The table never calls anyone: it changes things, and the server tells the device. To unmap, the server
+/// finds the mapping, lets the device unregister it (all still works), and removes it. Whatever a method
+/// throws, nothing has changed. Methods that change what is attached are for times when the device is
+/// quiesced.
 @safe
 package final class IOASTable {
     /// Mappings there may be, over all address spaces.
@@ -19,10 +20,15 @@ package final class IOASTable {
     /// What the device's DMA goes through; good as long as the table.
     package let translator: Translator
 
+    /// What is asked of files.
+    package var filePolicy = FilePolicy()
+    /// Whether translations to read need the right to in mappings of DMA_MAP too.
+    private(set) var checksReads = false
+
     let pool: MappingPool
     let state: UnsafeMutablePointer<TranslationState>
     var files = FileTable()
-    private var spaces: [UInt32: IOAS] = [:]
+    private(set) var spaces: [UInt32: IOAS] = [:]
     private var nextID: UInt32 = 1
     private(set) var attached: IOAS?
     private var compatibility: IOAS?
@@ -65,10 +71,14 @@ package final class IOASTable {
         let space = add()
         compatibility = space
         attached = space
+        checksReads = false
     }
 
     /// Begins an IOAS connection, with no address space.
-    package func beginIOAS() { endConnection() }
+    package func beginIOAS() {
+        endConnection()
+        checksReads = true
+    }
 
     /// Unmaps everything and forgets every address space. Dirty logging goes on.
     ///
@@ -103,17 +113,24 @@ package final class IOASTable {
 
     /// Makes an address space the one the device sees (ATTACH_PT), in place of any other.
     ///
-    /// The server has let the device unregister the mappings of the other; it lets it register those of
-    /// this one afterwards. Throws `ENOENT` if there is none of that id, `ENOMEM` if dirty logging is on and there is
-    /// no memory for the bits.
+    /// The server has let the device unregister the mappings of the other; it lets it register those of this
+    /// one afterwards. Throws `ENOENT` if there is none of that id, `ENOMEM` if dirty logging is on and there
+    /// is no memory for the bits.
     package func attach(_ id: UInt32) throws(Errno) {
+        try prepareAttach(id)
         let space = try self.space(id)
         if space === attached { return }
-        if loggingPageSize != 0 { try track(space) }
         if let attached { hide(attached) }
         attached = space
         unsafe forEach(in: space) { record in unsafe record.pointee.denied &= ~AccessRights.hidden }
         publish()
+    }
+
+    /// Does the part of `attach` that can fail, before the device is told of anything. Throws as `attach`.
+    package func prepareAttach(_ id: UInt32) throws(Errno) {
+        let space = try self.space(id)
+        if space === attached || loggingPageSize == 0 { return }
+        try track(space)
     }
 
     /// Leaves the device with nothing to see (DETACH_PT). Throws `EINVAL` if nothing is attached.
@@ -152,7 +169,8 @@ package final class IOASTable {
         return space
     }
 
-    /// Takes the mappings of an address space out of the device's sight. Entries that name them are stale from here on.
+    /// Takes the mappings of an address space out of the device's sight. Entries that name them are stale
+    /// from here on.
     private func hide(_ space: IOAS) {
         untrack(space)
         unsafe forEach(in: space) { record in

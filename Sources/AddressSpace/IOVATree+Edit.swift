@@ -17,6 +17,9 @@ extension IOVATree {
         let rank = unsafe node.rank(of: key)
         if level == 0 { return unsafe insert(key, slot, intoLeaf: node, at: rank) }
         let child = max(rank - 1, 0)
+        // A node's first key is at or below all that its first child holds, as every other key is for its
+        // child.
+        if rank == 0 { unsafe node.lowerFirstKey(to: key) }
         guard let split = unsafe insert(key, slot, into: node.children[child], level - 1) else { return nil }
         let index = child + 1
         if unsafe node.count < fanout {
@@ -96,12 +99,7 @@ extension IOVATree {
         let left = unsafe node.children[index]
         let right = unsafe node.children[index + 1]
         guard unsafe left.count + right.count <= merged else { return }
-        if level == 1 {
-            unsafe unlink(right)
-        } else {
-            // The first key of an inner node may be above what its first child holds; the key here is not.
-            unsafe right.keys[0] = node.keys[index + 1]
-        }
+        if level == 1 { unsafe unlink(right) }
         unsafe right.moveTail(from: 0, to: left, leaf: level == 1)
         unsafe right.free()
         unsafe node.remove(at: index + 1, leaf: false)

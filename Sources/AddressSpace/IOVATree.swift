@@ -1,8 +1,8 @@
 /// An ordered map from the first IOVA of a range to the slot of its record: a B+-tree.
 ///
-/// The tree knows starts only; where a range ends its record says. Ranges never overlap, so the one range that can
-/// hold an address, or overlap a range that ends there, is the one with the greatest start at or below it: `floor`
-/// answers every question.
+/// The tree knows starts only; where a range ends its record says. Ranges never overlap, so the one range
+/// that can hold an address, or overlap a range that ends there, is the one with the greatest start at or
+/// below it: `floor` answers every question.
 ///
 /// Lookup, insertion and removal are O(log n), the next and previous range O(1). Ascending insertion leaves
 /// full nodes behind. Only one thread may change the tree, and none may search meanwhile.
@@ -106,7 +106,7 @@ struct TreePosition {
     init?(root: TreeNode?, height: Int, floor key: UInt64) {
         guard var node = unsafe root else { return nil }
         for _ in 0..<height {
-            // The first child takes whatever is below the second's key.
+            // Below all keys there is nothing, which the first child's leaves will say.
             let rank = unsafe node.rank(of: key)
             unsafe node = node.children[rank &- (rank != 0 ? 1 : 0)]
         }
@@ -114,7 +114,8 @@ struct TreePosition {
         if rank > 0 {
             unsafe self.init(leaf: node, index: rank &- 1)
         } else if let before = unsafe node.previous {
-            // A removed start may live on as a key of inner nodes; the range is then at the end of the leaf before.
+            // A removed start may live on as a key of inner nodes; the range is then at the end of the leaf
+            // before.
             unsafe self.init(leaf: before, index: before.count &- 1)
         } else {
             return nil

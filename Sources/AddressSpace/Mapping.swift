@@ -52,6 +52,28 @@ package struct Mapping {
     }
     /// The id of the IOAS it is in.
     package var ioas: UInt32 { unsafe record.pointee.ioas }
+
+    /// Whether the device has been told of it, and not of its end. A mapping begins as not.
+    package var isRegistered: Bool {
+        get { unsafe record.pointee.notes.contains(.registered) }
+        nonmutating set { note(.registered, newValue) }
+    }
+
+    /// Whether its IOVA came from the device's own allocator. A mapping begins as not.
+    package var hasAllocatedIOVA: Bool {
+        get { unsafe record.pointee.notes.contains(.allocated) }
+        nonmutating set { note(.allocated, newValue) }
+    }
+
+    private func note(_ note: MappingNotes, _ value: Bool) {
+        // A dead mapping's record may be another's by now.
+        if !isLive { return }
+        if value {
+            unsafe record.pointee.notes.insert(note)
+        } else {
+            unsafe record.pointee.notes.remove(note)
+        }
+    }
 }
 
 extension Mapping: Equatable {

@@ -3,8 +3,8 @@ internal import VFIOUserSystem
 
 /// The slots that records live in: one reserved range of memory, used from the bottom up.
 ///
-/// The range is never moved nor given back before the pool goes, so a pointer to a slot stays good, and reading
-/// an unused slot finds an unused record.
+/// The range is never moved nor given back before the pool goes, so a pointer to a slot stays good, and
+/// reading an unused slot finds an unused record.
 @safe
 package final class MappingPool {
     /// More slots than this are not reserved, whatever the limit: 2 GiB of address space.

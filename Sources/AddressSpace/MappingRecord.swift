@@ -31,7 +31,11 @@ package struct MappingRecord {
     /// Rights a translation may not ask for; with `AccessRights.hidden` it may not find the mapping.
     @usableFromInline package internal(set) var denied: UInt8 = 0
     package internal(set) var mode: AccessMode = .message
-    /// File I/O: the descriptor, which belongs to `file`.
+    /// What copying has to mind.
+    @usableFromInline package internal(set) var care: AccessCare = []
+    /// What the server has noted.
+    var notes: MappingNotes = []
+    /// The descriptor of the file, which belongs to `file`; -1 without.
     var descriptor: CInt = -1
 
     /// One bit per page of the logging page size, nil unless tracked. Belongs to the record.

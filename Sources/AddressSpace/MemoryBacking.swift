@@ -1,7 +1,8 @@
 package import SystemPackage
 package import VFIOUserSystem
 
-/// The memory behind a mapping that is not made yet: whatever goes wrong from here on, it cleans up after itself.
+/// The memory behind a mapping that is not made yet: whatever goes wrong from here on, it cleans up after
+/// itself.
 @safe
 package struct MemoryBacking: ~Copyable {
     let mode: AccessMode
@@ -13,6 +14,7 @@ package struct MemoryBacking: ~Copyable {
     let pageSize: UInt64
     /// Of the descriptor; nil without one.
     let status: FileStatus?
+    let care: AccessCare
     var descriptor: OwnedFD?
     /// Empty unless the mode is `mapped`.
     var memory: MemoryMapping
@@ -28,19 +30,20 @@ package struct MemoryBacking: ~Copyable {
         self.rights = rights
         pageSize = systemPageSize
         status = nil
+        care = []
         descriptor = nil
-        unsafe memory = MemoryMapping(adopting: nil, length: 0)
+        memory = MemoryMapping()
         slack = 0
     }
 
     /// Part of a file, reached by mmap or by file I/O.
     ///
-    /// The mmap has exactly the client's rights and covers whole blocks of the file: neither offset nor length need
-    /// be aligned. It is made with the client's own descriptor, whose rights decide whether it may be.
-    /// Throws `EINVAL` for a length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
+    /// The mmap has exactly the client's rights and covers whole blocks of the file: neither offset nor
+    /// length need be aligned. It is made with the client's own descriptor, whose rights decide whether it
+    /// may be. Throws `EINVAL` for a length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
     package init(
         _ descriptor: consuming OwnedFD, _ status: FileStatus, mode: AccessMode, offset: UInt64,
-        length: UInt64, _ rights: AccessRights
+        length: UInt64, _ rights: AccessRights, _ policy: FilePolicy = FilePolicy()
     ) throws(Errno) {
         if length == 0 { throw .invalidArgument }
         let pageSize = MemoryBacking.pageSize(status)
@@ -55,7 +58,7 @@ package struct MemoryBacking: ~Copyable {
             // Below the page size.
             slack = Int(truncatingIfNeeded: offset - start)
         } else {
-            unsafe memory = MemoryMapping(adopting: nil, length: 0)
+            memory = MemoryMapping()
             slack = 0
         }
         self.mode = mode
@@ -64,7 +67,20 @@ package struct MemoryBacking: ~Copyable {
         self.rights = rights
         self.pageSize = pageSize
         self.status = status
+        care = mode == .mapped ? policy.care(descriptor, status) : []
         self.descriptor = consume descriptor
+    }
+
+    /// Bytes, not 0.
+    package var byteCount: UInt64 { length }
+    /// Where in the file the first byte is.
+    package var fileOffset: UInt64 { offset }
+    /// The descriptor's number; -1 without.
+    package var descriptorNumber: CInt {
+        switch descriptor {
+        case .some(let descriptor): descriptor.number
+        case .none: -1
+        }
     }
 
     /// The first byte in this process; nil unless the mode is `mapped`.

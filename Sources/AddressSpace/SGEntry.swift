@@ -3,21 +3,22 @@
 /// Entries are kept by device programs for as long as they like. `reference` names a slot and a generation,
 /// so an entry whose mapping is gone is recognized and refused.
 @frozen
+@usableFromInline
 package struct SGEntry: BitwiseCopyable, Sendable {
     /// The first IOVA of the mapping that holds the piece.
-    package var base: UInt64
+    @usableFromInline package var base: UInt64
     /// Low half: the mapping's slot plus one. High half: the slot's generation. 0 is no mapping.
-    package var reference: UInt64
+    @usableFromInline package var reference: UInt64
     /// Bytes.
-    package var length: UInt64
+    @usableFromInline package var length: UInt64
     /// Where in the mapping the piece starts.
-    package var offset: UInt64
-    /// 1 if the translation asked for the right to write. A byte, because the memory is the program's and a
-    /// `Bool` of another value would be undefined.
-    package var writeable: UInt8
+    @usableFromInline package var offset: UInt64
+    /// Low byte: 1 if the translation asked for the right to write, C's bool. The rest is padding in C; whole
+    /// words are quickly copied.
+    @usableFromInline package var writeable: UInt64
 
     @inlinable
-    package init(base: UInt64, reference: UInt64, length: UInt64, offset: UInt64, writeable: UInt8) {
+    package init(base: UInt64, reference: UInt64, length: UInt64, offset: UInt64, writeable: UInt64) {
         self.base = base
         self.reference = reference
         self.length = length
@@ -34,5 +35,5 @@ package struct SGEntry: BitwiseCopyable, Sendable {
     package var address: UInt64 { base &+ offset }
 
     @inlinable
-    package var isWriteable: Bool { writeable != 0 }
+    package var isWriteable: Bool { writeable & 0xff != 0 }
 }

@@ -29,8 +29,8 @@ struct FileKey: Hashable {
 /// The files that a connection's mappings use, each by one descriptor.
 ///
 /// A mapping made by mmap needs a descriptor only as a sign of which file it is, so the first one will do for
-/// all; a client can then map a file 65,535 times at the cost of one descriptor. File I/O goes through the kept
-/// descriptor, so only one with the same flags will do.
+/// all; a client can then map a file 65,535 times at the cost of one descriptor. File I/O goes through the
+/// kept descriptor, so only one with the same flags will do.
 struct FileTable {
     private var files: [FileKey: SharedFile] = [:]
 

@@ -2,8 +2,8 @@ public import Synchronization
 
 /// What translation reads, at a stable address: the attached IOAS's tree, the records and dirty logging.
 ///
-/// Only the table changes it, and only while no other thread translates (the device is quiesced). The hint alone
-/// is written by translations.
+/// Only the table changes it, and only while no other thread translates (the device is quiesced). The hint
+/// alone is written by translations.
 @unsafe
 @usableFromInline
 package struct TranslationState: ~Copyable {
@@ -16,12 +16,26 @@ package struct TranslationState: ~Copyable {
     @usableFromInline var root: TreeNode?
     @usableFromInline var height = 0
     /// Dirty logging's page size, 0 if off.
-    @usableFromInline var loggingPageSize: UInt64 = 0
+    @usableFromInline var loggingPageSize: UInt64 = 0 {
+        didSet { unsafe noteUses() }
+    }
     /// Its base 2 logarithm, or 64 if it is not a power of two.
     @usableFromInline var loggingShift: UInt64 = 64
+    /// Mappings of dma-bufs, whether or not the device sees them.
+    @usableFromInline var synchronizedCount = 0 {
+        didSet { unsafe noteUses() }
+    }
+    /// Whether the end of a use means anything: logging is on, or there are dma-bufs.
+    @usableFromInline var mindsUses = false
+    /// Whether marking has to order itself with a report, which then cannot do it for both.
+    @usableFromInline var fencesMarking = false
 
     init(capacity: Int, records: UnsafeMutablePointer<MappingRecord>) {
         unsafe self.capacity = UInt32(clamping: capacity)
         unsafe self.records = unsafe records
+    }
+
+    private mutating func noteUses() {
+        unsafe mindsUses = loggingPageSize != 0 || synchronizedCount != 0
     }
 }

@@ -5,12 +5,22 @@ extension Translator {
     @inlinable
     package var isLogging: Bool { unsafe state.pointee.loggingPageSize != 0 }
 
-    /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on.
+    /// Whether `put` does anything.
     @inlinable
-    package func put(_ entry: SGEntry) { markDirty(entry) }
+    package var mindsUses: Bool { unsafe state.pointee.mindsUses }
+
+    /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on, and the
+    /// exporter is told if it is a dma-buf's.
+    @inlinable
+    @inline(__always)
+    package func put(_ entry: SGEntry) {
+        if hasSynchronizedMemory { endAccess(entry) }
+        markDirty(entry)
+    }
 
     /// Marks the pages of an entry dirty, if it is writeable and tracked and dirty logging is on.
     @inlinable
+    @inline(__always)
     package func markDirty(_ entry: SGEntry) {
         if isLogging, entry.isWriteable { mark(entry) }
     }
@@ -35,6 +45,9 @@ extension Translator {
             first = entry.offset / pageSize
             last = end / pageSize
         }
+        // What was stored before comes before the look at the bits: a report that has just cleared one must be
+        // sure to show it, or the bit is set again. Reports fence all threads; where they cannot, this one does it.
+        if unsafe state.pointee.fencesMarking { atomicMemoryFence(ordering: .sequentiallyConsistent) }
         // The bitmap has a bit for every page of the mapping.
         unsafe Translator.set(words, first, last)
     }

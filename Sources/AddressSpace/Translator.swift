@@ -1,14 +1,15 @@
-internal import Synchronization
-package import SystemPackage
+public import Synchronization
+public import SystemPackage
 
 /// Looks addresses up in the attached IOAS: what a device's DMA goes through.
 ///
 /// A translator is a pointer; copies are free. It is good for as long as the table it came from, so whoever
-/// hands it out keeps the table. Any number of threads may use it, as long as nothing maps, unmaps, attaches or
-/// detaches meanwhile: that is what quiescing a device is for. No call here allocates memory, takes a
-/// lock or counts a reference.
+/// hands it out keeps the table. Any number of threads may use it, as long as nothing maps, unmaps, attaches
+/// or detaches meanwhile: that is what quiescing a device is for. No call here allocates memory, takes a lock
+/// or counts a reference.
 @safe
 @frozen
+@usableFromInline
 package struct Translator: @unchecked Sendable {
     @usableFromInline let state: UnsafeMutablePointer<TranslationState>
 
@@ -16,10 +17,10 @@ package struct Translator: @unchecked Sendable {
 
     /// Splits the range of `length` bytes at `address` at the borders of mappings.
     ///
-    /// Returns the number of entries, 0 for a length of 0. If it takes more than `capacity` entries,
-    /// returns -(entries needed) - 1; the first `capacity` are then filled in.
-    /// Throws `ENOENT` if a byte is in no mapping or the range wraps round, `EACCES` if an entry that would be
-    /// filled in lies in a mapping without the rights asked for, whichever comes first by address.
+    /// Returns the number of entries, 0 for a length of 0. If it takes more than `capacity` entries, returns
+    /// -(entries needed) - 1; the first `capacity` are then filled in. Throws `ENOENT` if a byte is in no
+    /// mapping or the range wraps round, `EACCES` if an entry that would be filled in lies in a mapping
+    /// without the rights asked for, whichever comes first by address; `EINVAL` if there is a capacity and no list.
     ///
     /// `entries` must have room for `capacity` entries.
     @inlinable
@@ -32,7 +33,8 @@ package struct Translator: @unchecked Sendable {
         let record = unsafe state.pointee.records + Int(slot)
         let offset = unsafe address &- record.pointee.iova
         let size = unsafe record.pointee.length
-        // length - 1 below what is left: 1 or more, and inside. An unused record has no room, a hidden one no rights.
+        // length - 1 below what is left: 1 or more, and inside. An unused record has no room, a hidden one no
+        // rights.
         if offset < size, length &- 1 < size &- offset,
             unsafe record.pointee.denied & (rights.rawValue | AccessRights.hidden) == 0,
             capacity > 0, let entry = unsafe entries
@@ -54,7 +56,7 @@ package struct Translator: @unchecked Sendable {
         unsafe entry.pointee.reference = generation &<< 32 | UInt64(slot &+ 1)
         unsafe entry.pointee.length = length
         unsafe entry.pointee.offset = offset
-        unsafe entry.pointee.writeable = rights.rawValue &>> 1 & 1
+        unsafe entry.pointee.writeable = UInt64(rights.rawValue &>> 1 & 1)
     }
 
     @usableFromInline
@@ -81,7 +83,8 @@ package struct Translator: @unchecked Sendable {
                 throw .noSuchFileOrDirectory
             }
             let piece = unsafe min(left, record.pointee.length &- offset)
-            if needed < capacity, let entries = unsafe entries {
+            if needed < capacity {
+                guard let entries = unsafe entries else { throw .invalidArgument }
                 if unsafe record.pointee.denied & rights.rawValue != 0 { throw .permissionDenied }
                 unsafe fill(entries + needed, slot, record, offset, piece, rights)
                 if needed == 0, unsafe state.pointee.hint.load(ordering: .relaxed) != slot {
@@ -116,8 +119,10 @@ package struct Translator: @unchecked Sendable {
 
     /// The local address of an entry's first byte, of `entry.length`.
     ///
-    /// Throws `EINVAL` if the entry is null or stale, `EFAULT` if its mapping is not mapped into this process.
+    /// Throws `EINVAL` if the entry is null or stale, `EFAULT` if its mapping is not mapped into this
+    /// process.
     @inlinable
+    @inline(__always)
     @unsafe
     package func localAddress(of entry: SGEntry) throws(Errno) -> UnsafeMutableRawPointer {
         guard let record = unsafe record(of: entry) else { throw .invalidArgument }
@@ -128,6 +133,7 @@ package struct Translator: @unchecked Sendable {
 
     /// Whether `localAddress` has an answer.
     @inlinable
+    @inline(__always)
     package func isMappable(_ entry: SGEntry) -> Bool {
         guard let record = unsafe record(of: entry) else { return false }
         return unsafe record.pointee.address != nil

@@ -77,16 +77,25 @@ package struct TreeNode {
     @inlinable
     @inline(__always)
     func rank(of key: UInt64) -> Int {
-        let guide = unsafe self.guide
-        var groups = 0
-        for index in 0..<8 { groups &+= unsafe guide[index] <= key ? 1 : 0 }
+        let groups = unsafe TreeNode.rank(of: key, among: guide)
         // The keys of later groups are above; of earlier ones at or below.
         let start = (groups &- (groups != 0 ? 1 : 0)) &* 8
-        let keys = unsafe self.keys + start
-        var rank = start
-        for index in 0..<8 { rank &+= unsafe keys[index] <= key ? 1 : 0 }
-        // A key of UInt64.max is at or above the filling too.
+        let rank = unsafe start &+ TreeNode.rank(of: key, among: keys + start)
+        // Only the greatest key is at or above the filling too: the line with the count is seldom needed.
+        if _fastPath(key != UInt64.max) { return rank }
         return unsafe min(rank, count)
+    }
+
+    /// How many of eight keys are at or below `key`.
+    @inlinable
+    @inline(__always)
+    static func rank(of key: UInt64, among keys: UnsafeMutablePointer<UInt64>) -> Int {
+        // A comparison used as a number, which a Bool is in memory, makes no branch; a choice of 1 or 0
+        // would.
+        func isAtMost(_ index: Int) -> UInt8 { unsafe unsafeBitCast(keys[index] <= key, to: UInt8.self) }
+        let low = isAtMost(0) &+ isAtMost(1) &+ isAtMost(2) &+ isAtMost(3)
+        let high = isAtMost(4) &+ isAtMost(5) &+ isAtMost(6) &+ isAtMost(7)
+        return Int(low &+ high)
     }
 
     /// Brings the guide up to date with the keys, and the filling behind the last key.
@@ -117,6 +126,11 @@ package struct TreeNode {
         unsafe children[index] = child
         unsafe count += 1
         unsafe finishEdit(from: count)
+    }
+
+    func lowerFirstKey(to key: UInt64) {
+        unsafe keys[0] = key
+        unsafe guide[0] = key
     }
 
     func remove(at index: Int, leaf: Bool) {

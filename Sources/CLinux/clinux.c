@@ -20,9 +20,7 @@ struct clx_received clx_receive(int socket, void *buffer, size_t length, int fla
     struct clx_received result = {0};
     struct cmsghdr *item;
 
-    do {
-        result.count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-    } while (result.count < 0 && errno == EINTR);
+    result.count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
     if (result.count < 0) {
         result.count = -errno;
         return result;
@@ -88,6 +86,12 @@ ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
         sent = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
+}
+
+int clx_is_quiet(int socket) {
+    char byte;
+
+    return recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 /* Fills address and returns its length, or a negated errno. */
@@ -158,11 +162,8 @@ int clx_unix_connect(const char *path) {
 }
 
 int clx_accept(int listener) {
-    int fd;
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
-    do {
-        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    } while (fd < 0 && errno == EINTR);
     return fd < 0 ? -errno : fd;
 }
 

@@ -2,8 +2,17 @@
 #include "clinux_memory.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <fcntl.h>
+#include <linux/dma-buf.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static struct clx_mapped mapped(void *base) {
@@ -38,9 +47,31 @@ struct clx_mapped clx_map_reserved(size_t length) {
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 }
 
-struct clx_mapped clx_map_again(void *base, size_t length) {
+struct clx_mapped clx_map_again(void *base, size_t length, void *at) {
+    struct clx_mapped result;
+
     /* An old length of 0 asks for another view of the same shared pages. */
-    return mapped(mremap(base, 0, length, MREMAP_MAYMOVE));
+    if (at == NULL) {
+        return mapped(mremap(base, 0, length, MREMAP_MAYMOVE));
+    }
+    /* mremap() replaces what is there, so that has to be something of ours. */
+    result = mapped(mmap(at, length, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0));
+    if (result.base == NULL) {
+        return result;
+    }
+    /* Kernels that do not know the flag take the address for a hint. */
+    if (result.base != at) {
+        (void)munmap(result.base, length);
+        result.base = NULL;
+        result.error = -EEXIST;
+        return result;
+    }
+    result = mapped(mremap(base, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, at));
+    if (result.base == NULL) {
+        (void)munmap(at, length);
+    }
+    return result;
 }
 
 struct clx_file_status clx_file_status(int fd) {
@@ -57,7 +88,48 @@ struct clx_file_status clx_file_status(int fd) {
     result.block_size = status.st_blksize;
     result.regular = S_ISREG(status.st_mode);
     result.block = S_ISBLK(status.st_mode);
+    result.sized = result.regular;
+    if (result.block) {
+        uint64_t size;
+
+        if (ioctl(fd, BLKGETSIZE64, &size) == 0) {
+            result.size = size > INT64_MAX ? INT64_MAX : (int64_t)size;
+            result.sized = 1;
+        }
+    } else if ((status.st_mode & S_IFMT) == 0) {
+        /* An anonymous file of the kernel: what kind its file system tells. */
+        struct statfs system;
+
+        if (fstatfs(fd, &system) == 0 && system.f_type == DMA_BUF_MAGIC) {
+            /* Its way to tell its size; it has no position that this could change. */
+            off_t size = lseek(fd, 0, SEEK_END);
+
+            result.dma_buf = 1;
+            result.sized = size >= 0;
+            result.size = size;
+        }
+    }
     return result;
+}
+
+int clx_sealed_against_shrinking(int fd) {
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
+int clx_dma_buf_sync(int fd, int flags) {
+    struct dma_buf_sync sync = {
+        .flags = (flags & CLX_SYNC_READ ? DMA_BUF_SYNC_READ : 0) |
+                 (flags & CLX_SYNC_WRITE ? DMA_BUF_SYNC_WRITE : 0) |
+                 (flags & CLX_SYNC_END ? DMA_BUF_SYNC_END : DMA_BUF_SYNC_START),
+    };
+    int result;
+
+    do {
+        result = ioctl(fd, DMA_BUF_IOCTL_SYNC, &sync);
+    } while (result < 0 && (errno == EINTR || errno == EAGAIN));
+    return result < 0 ? -errno : 0;
 }
 
 /* The next step of a transfer: whether to go on, with *result set if not. */
@@ -114,4 +186,33 @@ int clx_write_fully(int fd, const void *buffer, size_t length, uint64_t offset) 
         }
     }
     return result;
+}
+
+int clx_write_present(int fd, const void *buffer, size_t length, uint64_t offset, void *target) {
+    struct stat status;
+    int result;
+
+    if (fstat(fd, &status) != 0) {
+        return -errno;
+    }
+    if (status.st_size < 0 || offset > (uint64_t)status.st_size ||
+        length > (uint64_t)status.st_size - offset) {
+        return -EFAULT;
+    }
+    result = clx_write_fully(fd, buffer, length, offset);
+    if (result == -EINVAL) {
+        /* Huge page files cannot be written. This call, unlike a store, reports a page that is gone. */
+        struct iovec from = {.iov_base = (void *)buffer, .iov_len = length};
+        struct iovec to = {.iov_base = target, .iov_len = length};
+        ssize_t count = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
+
+        result = count < 0 ? -errno : (size_t)count == length ? 0 : -EFAULT;
+    }
+    return result;
+}
+
+int clx_fence_threads(int prepare) {
+    int command = prepare ? MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED : MEMBARRIER_CMD_PRIVATE_EXPEDITED;
+
+    return syscall(SYS_membarrier, command, 0, 0) < 0 ? -errno : 0;
 }

@@ -81,9 +81,11 @@ extension ConfigSpace {
     /// Finishes set-up: BAR type bits, interrupt pin INTA# if the device has INTx interrupts, and the capabilities
     /// bit of the status register if it has standard capabilities. Called once.
     ///
-    /// BARs never set up, and the upper halves of 64-bit ones, start as 0x1 (an I/O BAR of size 0).
+    /// BARs never set up start as 0x1 (an I/O BAR of size 0).
     package func realize(intxCount: Int) {
         for index in bars.indices {
+            // The upper half of a 64-bit BAR is all address.
+            if index % 2 == 1 && bars[index - 1].hasUpperHalf { continue }
             let bar = bars[index]
             let offset = HeaderOffset.bar0 + 4 * index
             storage.store32(storage.load32(at: offset) & ~bar.typeMask | bar.typeBits, at: offset)

@@ -16,6 +16,10 @@ struct CommandRule {
         case configurationBatch
         /// A change by DEVICE_FEATURE.
         case feature
+        /// In IOAS mode.
+        case addressSpaces
+        /// In IOAS mode, if the id at this offset of the payload is the attached address space's.
+        case addressSpace(at: Int)
     }
 
     var quiesce = Quiesce.never
@@ -41,10 +45,10 @@ struct CommandRule {
         case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
             .deviceSetIRQs, .dmaRead, .dmaWrite, .migDataWrite:
             self.init()
-        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
-            .iovaRanges,
-            .compatIOAS:
-            self.init()
+        case .ioasDestroy, .ioasUnmap, .attachPT, .detachPT: self.init(quiesce: .addressSpaces)
+        case .ioasMap: self.init(quiesce: .addressSpace(at: 8))
+        case .ioasCopy: self.init(quiesce: .addressSpace(at: 12))
+        case .ioasAlloc, .bind, .iovaRanges, .compatIOAS: self.init()
         }
     }
 }
@@ -57,21 +61,26 @@ extension DeviceServer {
         case .always: return true
         case .memory: return doesDMA
         case .configuration:
-            let messages = inbound
-            var request = Reader(messages.payload(length: length))
+            var request = Reader(payload(length: length))
             guard let access = try? RegionAccess(decoding: &request) else { return false }
             return isDeviceControl(access.region, access.offset)
         case .configurationBatch:
             guard connection?.writesMultiple ?? false else { return false }
-            let messages = inbound
-            var request = Reader(messages.payload(length: length))
+            var request = Reader(payload(length: length))
             guard let batch = try? RegionWriteMulti(decodingRequest: &request) else { return false }
             for _ in 0..<batch.count {
                 guard let write = try? RegionWriteMulti.Write(decoding: &request) else { return false }
                 if isDeviceControl(write.region, write.offset) { return true }
             }
             return false
-        case .feature: return false
+        case .addressSpaces: return usesIOAS == true
+        case .addressSpace(let offset): return concernsAttached(at: offset, length: length)
+        case .feature:
+            var request = Reader(payload(length: length))
+            // The flags are the second of two 32-bit fields; the first is judged later.
+            guard (try? request.take(4)) != nil, (try? request.require(4)) != nil else { return false }
+            let flags = DeviceFeature.Flags(rawValue: request.uint32())
+            return !flags.contains(.probe) && (flags.contains(.set) || flags.featureNumber & 2 != 0)
         }
     }
 
@@ -83,5 +92,7 @@ extension DeviceServer {
     }
 
     /// STOP and STOP_COPY let only few commands through.
-    func isAllowedInMigrationState(_ rule: CommandRule) -> Bool { true }
+    func isAllowedInMigrationState(_ rule: CommandRule) -> Bool {
+        rule.worksStopped || !currentMigrationState.isStopped
+    }
 }

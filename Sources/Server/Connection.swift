@@ -6,19 +6,32 @@ internal import VFIOUserTransport
 internal import VFIOUserWire
 
 /// A client and what was negotiated with it.
-struct Connection: ~Copyable {
+final class Connection {
     /// `nil` for standard input and output, which are not the connection's to close.
     let socket: OwnedFD?
-    let input: CInt
-    let output: CInt
     /// Where answers to the server's own commands come from, if the client asked for a second socket.
     let twin: TwinSocket?
     /// The most data of one DMA_READ or DMA_WRITE, and of migration data, bytes (1 byte...1 MiB).
     let maxTransfer: Int
     /// Whether REGION_WRITE_MULTI was agreed.
     let writesMultiple: Bool
+    /// What was granted of IOAS mode; `nil` in legacy mode.
+    let ioas: IOASFeatures?
+    /// Whether BIND was carried out.
+    var isBound = false
     /// Whether a warning about commands crossing on one socket was given.
     var warnedOfCrossing = false
+
+    init(
+        socket: consuming OwnedFD?, twin: TwinSocket?, maxTransfer: Int, writesMultiple: Bool,
+        ioas: IOASFeatures?
+    ) {
+        self.socket = socket
+        self.twin = twin
+        self.maxTransfer = maxTransfer
+        self.writesMultiple = writesMultiple
+        self.ioas = ioas
+    }
 
     /// Makes sure that nothing more comes or goes, also where the client has only stopped answering.
     func hangUp() {

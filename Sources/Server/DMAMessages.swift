@@ -90,8 +90,8 @@ extension DeviceServer {
     }
 
     private func connectionEnds() -> Ends? {
-        guard let output = connection?.output, let input = connection?.input else { return nil }
-        let twin = connection?.twin ?? nil
+        guard let connection else { return nil }
+        let twin = connection.twin
         return Ends(
             output: output, commands: twin?.socket.number ?? output, replies: twin?.socket.number ?? input,
             twin: twin)
@@ -173,7 +173,7 @@ extension DeviceServer {
                 case .wouldBlock where !waits:
                     guard patience.waitToRead(socket) else { try lostWhileWaiting() }
                 case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()
-                case .badControlData(let error), .failed(let error): throw error
+                case .failed(let error): throw error
                 }
             }
         }
@@ -181,7 +181,7 @@ extension DeviceServer {
 
     /// The client went while its reply was awaited: removes everything of it, or begins to.
     private func lostWhileWaiting() throws(Errno) -> Never {
-        do throws(Errno) { try disconnect() } catch { throw .socketNotConnected }
+        try? disconnect()
         throw .socketNotConnected
     }
 

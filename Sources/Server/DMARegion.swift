@@ -14,6 +14,10 @@ public struct DMARegion {
     public var isReadable: Bool { mapping.rights.contains(.read) }
     /// Whether the client lets the device write it.
     public var isWritable: Bool { mapping.rights.contains(.write) }
+    /// The client's own address of the memory (IOAS_MAP): what it said, never used; 0 in legacy mode.
+    public var userAddress: UInt64 { mapping.userAddress }
+    /// The id of the address space it is in.
+    public var addressSpace: UInt32 { mapping.ioas }
     /// Whether it is mapped into this process; otherwise accesses go by file or by message.
     public var isMapped: Bool { mapping.mode == .mapped }
 }

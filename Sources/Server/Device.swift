@@ -56,6 +56,11 @@ public protocol Device: AnyObject {
     /// Client memory is about to go; it can be used for the last time until this returns.
     func dmaRegionRemoved(_ region: DMARegion, on server: DeviceServer)
 
+    /// The client attached an address space, in place of any other, or (`nil`) detached it; also when the client goes.
+    /// Only in IOAS mode. Called after ``dmaRegionRemoved(_:on:)`` for all client memory of the old one, when that can be
+    /// used no more, and before ``dmaRegionAdded(_:on:)`` for that of the new one.
+    func addressSpaceChanged(to id: UInt32?, on server: DeviceServer)
+
     /// The client masked or unmasked interrupts `vectors` of a kind.
     func interruptsMasked(
         _ kind: InterruptKind, vectors: Range<UInt32>, masked: Bool, on server: DeviceServer)
@@ -93,6 +98,9 @@ extension Device {
 
     /// Ignored.
     public func dmaRegionRemoved(_ region: DMARegion, on server: DeviceServer) {}
+
+    /// Ignored.
+    public func addressSpaceChanged(to id: UInt32?, on server: DeviceServer) {}
 
     /// Ignored.
     public func interruptsMasked(

@@ -1,3 +1,4 @@
+internal import CLinux
 public import SystemPackage
 internal import VFIOUserSystem
 internal import VFIOUserTransport
@@ -14,12 +15,19 @@ extension DeviceServer {
     ///   `ENOTCONN` no client, or it has gone and everything of it has been removed; the device's own error when it
     ///   could not quiesce for a client that has gone (call again); others of `recvmsg` and `sendmsg`.
     public func poll() throws(Errno) -> Int {
-        try process(blocking: false)
+        if emptyPolls >= Self.quietAfter, clx_is_quiet(input) == 1 {
+            requestError = nil
+            return 0
+        }
+        return try process(blocking: false)
     }
+
+    /// After so many empty polls in a row a poll first looks whether there is anything, which costs less than receiving.
+    private static let quietAfter = 64
 
     /// Carries out requests for ever, waiting for them.
     ///
-    /// - Throws: as ``poll()``. It returns in no other way.
+    /// - Throws: as ``poll()``; `EINTR` a signal handler ran while nothing was there to do. It returns in no other way.
     public func run() throws(Errno) -> Never {
         while true { _ = try process(blocking: true) }
     }
@@ -28,7 +36,8 @@ extension DeviceServer {
     ///
     /// Clients whose VERSION is refused are passed over. For ``WaitingMode/blocking`` and devices that quiesce at once.
     ///
-    /// - Throws: what ends the service: errors of the listening socket; `ENOTCONN` when there can be no further client.
+    /// - Throws: what ends the service: errors of the listening socket; `EINTR` a signal handler ran while it waited (call
+    ///   again to go on); `ENOTCONN` when there can be no further client.
     public func serve() throws(Errno) -> Never {
         guard !isProcessing else { throw .invalidArgument }
         try realize()
@@ -40,7 +49,7 @@ extension DeviceServer {
                 switch error {
                 case .socketNotConnected where !canGetClients: throw error
                 case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset,
-                    .brokenPipe:
+                    .brokenPipe, .notSupported:
                     continue
                 case .resourceBusy: throw error
                 default: try giveUpClient(after: error)
@@ -61,7 +70,7 @@ extension DeviceServer {
     /// The descriptor to wait on for ``poll()`` or ``attach()`` to have something to do: readable when it is time.
     /// `nil` if there is none. It changes when a client is attached and when it leaves.
     public var pollDescriptor: FileDescriptor? {
-        if let input = connection?.input { return FileDescriptor(rawValue: input) }
+        if input >= 0 { return FileDescriptor(rawValue: input) }
         if let candidate = candidate?.number { return FileDescriptor(rawValue: candidate) }
         let number = listener.pollNumber
         return number < 0 ? nil : FileDescriptor(rawValue: number)
@@ -76,7 +85,7 @@ extension DeviceServer {
     /// Whether a descriptor's number is that of a socket of this server, open now.
     func owns(_ number: CInt) -> Bool {
         number >= 0
-            && (number == connection?.input || number == candidate?.number || number == listener.pollNumber)
+            && (number == input || number == candidate?.number || number == listener.pollNumber)
     }
 
     var phase: Phase { Phase(serial: connectionSerial, hasCandidate: candidate != nil) }
@@ -98,7 +107,7 @@ extension DeviceServer {
     }
 
     /// Whether a client is attached.
-    public var isAttached: Bool { connection != nil }
+    public var isAttached: Bool { input >= 0 }
 
     private var canGetClients: Bool {
         if case .standardInputAndOutput = endpoint { return false }
@@ -108,19 +117,23 @@ extension DeviceServer {
     private func process(blocking: Bool) throws(Errno) -> Int {
         guard isRealized, !isProcessing else { throw .invalidArgument }
         guard case .none = pending else { throw .resourceBusy }
-        guard let input = connection?.input else { throw .socketNotConnected }
-        lastRequestError = nil
+        guard input >= 0 else { throw .socketNotConnected }
+        requestError = nil
 
         // Nothing makes the socket readable for them.
         if hasRequests { return try carryOutBuffered() }
-        let outcome = inbound.receive(from: input, blocking: blocking)
+        let outcome = inbound.receive(from: input, blocking: blocking, interruptible: true)
         switch outcome {
-        case .received: return try carryOutBuffered()
-        case .wouldBlock: return 0
+        case .received:
+            emptyPolls = 0
+            return try carryOutBuffered()
+        case .wouldBlock:
+            emptyPolls &+= 1
+            return 0
         case .ended:
             try disconnect()
             throw .socketNotConnected
-        case .badControlData(let error), .failed(let error): throw error
+        case .failed(let error): throw error
         }
     }
 
@@ -160,7 +173,7 @@ extension DeviceServer {
     /// Sends the replies gathered so far, unless that connection is gone. If it turns out to be gone now, its client's
     /// state is removed, or that is started.
     private func flush(to serial: UInt64) throws(Errno) {
-        guard serial == connectionSerial, !outbound.isEmpty, let output = connection?.output else { return }
+        guard serial == connectionSerial, !outbound.isEmpty else { return }
         do throws(Errno) {
             try outbound.flush(to: output)
         } catch {

@@ -23,30 +23,53 @@ public final class DeviceServer {
     /// milliseconds, before it gives the client up.
     public static let stallLimit: Int32 = 5000
     /// Receives log messages up to ``logLevel``.
-    public var logHandler: ((LogLevel, String) -> Void)?
+    public var logHandler: ((LogLevel, String) -> Void)? {
+        get { logSink }
+        set { logSink = newValue }
+    }
     /// The least severe level that is logged.
-    public var logLevel: LogLevel = .error
+    public var logLevel: LogLevel {
+        get { logThreshold }
+        set { logThreshold = newValue }
+    }
 
-    let waitingMode: WaitingMode
+    // What every request looks at is stored internally: only then can the compiler see that no two uses overlap,
+    // and leave out the check at run time.
+    var logSink: ((LogLevel, String) -> Void)?
+    var logThreshold = LogLevel.error
+
+    /// Whether the server's calls wait.
+    public let waitingMode: WaitingMode
     let endpoint: Endpoint
     var isRealized = false
-    var regions = [RegionState](repeating: RegionState(), count: RegionIndex.allCases.count)
+    let regions = RegionTable()
     var interruptCounts: [UInt32] = [0, 0, 0, 1, 1]
     var configuration: ConfigSpace?
     /// Whether the device uses client memory.
     var doesDMA = false
+    var memorySettings = MemorySettings()
+    /// The device, if it can be migrated.
+    var migratable: (any MigratableDevice)?
+    /// What the device does for migration. Neither a reset nor another client changes it.
+    public var migrationState: MigrationState { currentMigrationState }
+    var currentMigrationState = MigrationState.running
 
     // MARK: The connection
 
     let listener: Listener
     /// The client, once negotiated.
     var connection: Connection?
+    /// Its descriptors, at hand for every request; -1 without a client.
+    var input: CInt = -1
+    var output: CInt = -1
     /// A client that has connected and not sent all of its VERSION yet.
     var candidate: OwnedFD?
     let inbound: InboundMessages
     let outbound: OutboundMessages
-    var interrupts = InterruptTable(count: 0)
+    let interrupts = InterruptTable(count: 0)
     var spaces: IOASTable
+    /// Polls in a row that found nothing: only then is there neither a partial message nor anything pending.
+    var emptyPolls = 0
     /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.
     var connectionSerial: UInt64 = 0
 
@@ -55,20 +78,26 @@ public final class DeviceServer {
     /// What waits for the device to quiesce.
     enum PendingWork { case none, request, disconnect }
     var pending = PendingWork.none
-    /// Whether a request is being carried out, that is, whether the caller is a callback.
+    /// Whether the device is in the middle of a call that ``telling(_:)`` makes.
+    var isTellingDevice = false
+    /// Whether the server is in the middle of calling the device or the log handler, so that the caller is one of these.
+    package var isCallingOut: Bool { isProcessing }
+    /// Whether a request is being carried out, or the device or the log handler is called for another reason.
     var isProcessing = false
-    /// Whether the device is being asked to quiesce: a client found gone meanwhile is removed when it has answered.
-    var isAskingToQuiesce = false
     /// Whether everything of a client is being removed.
     var isRemovingClient = false
-    /// The mapping whose removal the device is being told.
-    var mappingBeingRemoved: Mapping?
     /// Whether the device may be regarded as quiesced until the present call returns.
     var isQuiesced = false
     /// The error that the last failed request of the last call got; `nil` if none failed.
-    public internal(set) var lastRequestError: Errno?
+    public var lastRequestError: Errno? { requestError }
+    var requestError: Errno?
     /// Descriptors to send with the reply being made. They belong to the device's author.
-    var replyDescriptors: [CInt] = []
+    var replyDescriptors: [CInt] = [] {
+        didSet { hasReplyDescriptors = !replyDescriptors.isEmpty }
+    }
+    private(set) var hasReplyDescriptors = false
+    /// The rest of a reply that is longer than the memory for it.
+    var replyTail: DirtyReport?
     var nextCommandID: UInt16 = 1
 
     /// Makes a server; clients can connect from now on, though nothing is answered before ``attach()``.
@@ -88,14 +117,18 @@ public final class DeviceServer {
     /// Finishes the set-up: gives the device its configuration space if ``initializePCI(_:)`` was not called, and fills in
     /// what follows from the regions and interrupts. A second call does nothing.
     ///
-    /// - Throws: `ENOMEM`.
+    /// - Throws: `EINVAL` ``IOASPolicy/require`` without ``enableDMA(maxRegions:)``; `ENOMEM`, also for more than 2^20
+    ///   interrupt vectors of a kind.
     public func realize() throws(Errno) {
         guard !isRealized else { return }
+        try checkIOASPolicy()
+        let vectors = Int(interruptCounts.max() ?? 0)
+        guard vectors <= InterruptTable.largestCount else { throw .noMemory }
         let configurationSize = regions[Int(RegionIndex.configuration.rawValue)].size
         if configuration == nil {
             try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))
         }
-        interrupts = InterruptTable(count: Int(interruptCounts.max() ?? 0))
+        interrupts.reset(count: vectors)
         realizeConfigurationSpace()
         isRealized = true
     }

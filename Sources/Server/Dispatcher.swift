@@ -14,7 +14,14 @@ extension DeviceServer {
     }
 
     /// Takes the first message, which is complete, through the checks that come before its own.
+    ///
+    /// - Throws: `EFAULT`, without an answer: descriptors that came with it are missing; and as ``execute(_:length:)``.
     func carryOut(_ header: MessageHeader, length: Int) throws(Errno) -> Progress {
+        if let failure = inbound.descriptorFailure {
+            // There is no telling what the request meant without them.
+            inbound.consume(length)
+            throw failure
+        }
         let command = Command(rawValue: header.command)
         guard header.flags.isCommand, length > MessageHeader.byteCount || command == .deviceReset else {
             return refuse(header, length: length, .invalidArgument)
@@ -46,9 +53,9 @@ extension DeviceServer {
     @discardableResult
     func refuse(_ header: MessageHeader, length: Int, _ error: Errno) -> Progress {
         inbound.consume(length)
-        lastRequestError = error
+        requestError = error
         log(.debug, "command \(header.command) refused: \(error)")
-        if !header.flags.contains(.noReply), let output = connection?.output {
+        if !header.flags.contains(.noReply), output >= 0 {
             outbound.commitError(header, error, to: output)
         }
         return .refused
@@ -58,7 +65,7 @@ extension DeviceServer {
     ///
     /// - Throws: an error of sending that is neither the request's nor a lost connection.
     func execute(_ header: MessageHeader, length: Int) throws(Errno) {
-        guard let output = connection?.output else { return }
+        guard output >= 0 else { return }
         let serial = connectionSerial
         isProcessing = true
         inbound.pin(length)
@@ -67,9 +74,8 @@ extension DeviceServer {
         let failure: Errno?
         var count = 0
         do throws(Errno) {
-            let (requests, replies) = (inbound, outbound)
-            var request = Reader(requests.payload(length: length))
-            var reply = Writer(try replies.payload(capacity: Self.maxReplyPayload, to: output))
+            var request = Reader(payload(length: length))
+            var reply = Writer(try replyPayload())
             try dispatch(header, &request, &reply)
             count = reply.written
             failure = nil
@@ -78,26 +84,51 @@ extension DeviceServer {
         }
         // A callback may have found the connection lost.
         guard serial == connectionSerial else { return }
-        let descriptors = takeReplyDescriptors()
         inbound.consume(length)
-        if let failure { lastRequestError = failure }
-        guard !header.flags.contains(.noReply) else { return }
+        if let failure {
+            requestError = failure
+            log(.debug, "command \(header.command) failed: \(failure)")
+        }
+        guard !header.flags.contains(.noReply) else { return forgetReplyParts() }
         if let failure, failure.rawValue != 0 {
+            forgetReplyParts()
             outbound.commitError(header, failure, to: output)
-        } else if descriptors.isEmpty {
+        } else if replyTail != nil, let tail = replyTail.take() {
+            try send(header.reply(payloadByteCount: count), count: count, tail, to: output)
+        } else if !hasReplyDescriptors {
             outbound.commit(header.reply(payloadByteCount: count), count: count)
         } else {
+            let descriptors = replyDescriptors
+            replyDescriptors = []
             try send(header.reply(payloadByteCount: count), count: count, descriptors, to: output)
         }
     }
 
-    private static var maxReplyPayload: Int { Limits.maxMessageByteCount - MessageHeader.byteCount }
-
-    private func takeReplyDescriptors() -> [CInt] {
-        guard !replyDescriptors.isEmpty else { return [] }
-        defer { replyDescriptors = [] }
-        return replyDescriptors
+    /// Drops what a handler left to be sent with a reply that is not sent.
+    private func forgetReplyParts() {
+        replyTail = nil
+        if hasReplyDescriptors { replyDescriptors = [] }
     }
+
+    /// The payload of the first message, which is complete and stays in place while it is pinned.
+    @_lifetime(borrow self)
+    func payload(length: Int) -> RawSpan {
+        let messages = inbound
+        let span = messages.payload(length: length)
+        // The server keeps the stream, and the stream the bytes.
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// Room for the payload of the reply being made.
+    @_lifetime(borrow self)
+    private func replyPayload() throws(Errno) -> MutableRawSpan {
+        let messages = outbound
+        let span = try messages.payload(capacity: Self.maxReplyPayload, to: output)
+        // The server keeps the stream, and the stream the bytes.
+        return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    private static var maxReplyPayload: Int { Limits.maxMessageByteCount - MessageHeader.byteCount }
 
     /// Sends a reply with descriptors by itself, since they go with a message's first byte.
     private func send(_ header: MessageHeader, count: Int, _ descriptors: [CInt], to output: CInt)
@@ -128,12 +159,11 @@ extension DeviceServer {
         case .deviceGetIRQInfo: try describeInterrupts(&request, &reply)
         case .deviceSetIRQs: try setInterrupts(&request)
         case .deviceReset: try resetDevice()
-        case .deviceFeature, .migDataRead, .migDataWrite: throw .invalidArgument
+        case .deviceFeature: try handleFeature(&request, &reply)
+        case .migDataRead: try readMigrationData(&request, &reply)
+        case .migDataWrite: try writeMigrationData(&request)
         case .version, .dmaRead, .dmaWrite, nil: throw .invalidArgument
-        case .ioasAlloc, .ioasDestroy, .ioasMap, .ioasUnmap, .ioasCopy, .bind, .attachPT, .detachPT,
-            .iovaRanges,
-            .compatIOAS:
-            throw .invalidArgument
+        case .some(let command): try carryOutIOAS(command, &request, &reply)
         }
     }
 }

@@ -128,7 +128,7 @@ public final class EventLoop {
             switch error {
             // No client, one that left or was refused, or a device that is quiescing: nothing for the loop to do.
             case .wouldBlock, .socketNotConnected, .invalidArgument, .badAddress, .noMessage,
-                .connectionReset, .brokenPipe, .timedOut, .resourceBusy:
+                .connectionReset, .brokenPipe, .timedOut, .resourceBusy, .notSupported:
                 return
             // There is a client, but there was no room for it. The others may make some: they get the time.
             case .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .noBufferSpace:

@@ -14,11 +14,13 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
 ///
 /// Unsafe inside: the slots are raw memory so that a trigger is one load and one system call. `count` bounds every access.
 @safe final class InterruptTable {
-    private let slots: UnsafeMutablePointer<CInt>
+    private var slots: UnsafeMutablePointer<CInt>
     /// Vectors that INTx, MSI and MSI-X share.
-    let count: Int
+    private(set) var count: Int
 
     private static let extra = 2
+    /// More shared vectors than this there cannot be: far above what PCI has, far below what would take time to go through.
+    static let largestCount = 1 << 20
 
     init(count: Int) {
         self.count = count
@@ -29,6 +31,15 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
     deinit {
         closeAll()
         unsafe slots.deallocate()
+    }
+
+    /// Starts anew with so many shared vectors.
+    func reset(count: Int) {
+        closeAll()
+        unsafe slots.deallocate()
+        self.count = count
+        unsafe slots = .allocate(capacity: count + Self.extra)
+        unsafe slots.initialize(repeating: -1, count: count + Self.extra)
     }
 
     /// Where the vectors of a kind begin in the table.

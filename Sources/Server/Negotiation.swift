@@ -17,9 +17,10 @@ extension DeviceServer {
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
-    ///   this one's VERSION is refused; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
-    ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
-    ///   `sendmsg`. After a refusal the next client can be attached.
+    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with
+    ///   descriptors; `ENOMSG`, `ECONNRESET` the client left before or within its VERSION; `EINTR` a signal handler ran
+    ///   while it waited (blocking; call again to go on); `ENOTCONN` the server has no way to get a client; others of
+    ///   `accept`, `recvmsg`, `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
         try attach(grace: Self.versionGrace)
     }
@@ -72,11 +73,12 @@ extension DeviceServer {
         do throws(Errno) {
             (header, length) = try receiveVersion(from: input, grace: grace)
         } catch {
-            if error == .wouldBlock { candidate = consume socket }
+            if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
+        let failure = inbound.descriptorFailure
         let descriptors = inbound.takeDescriptors()
-        guard descriptors.count == 0 else { throw .badAddress }
+        guard failure == nil, descriptors.count == 0 else { throw .badAddress }
         guard header.flags.isCommand else { throw .invalidArgument }
 
         let settings: Settings
@@ -98,12 +100,18 @@ extension DeviceServer {
         }
         let number = clientEnd?.number
         outbound.commit(header.reply(payloadByteCount: settings.replyCount), count: settings.replyCount)
-        try outbound.flush(to: output, descriptors: number.map { [$0] } ?? [])
+        do throws(Errno) {
+            try outbound.flush(to: output, descriptors: number.map { [$0] } ?? [])
+        } catch {
+            throw Self.meansDisconnected(error) ? .connectionReset : error
+        }
         connection = Connection(
-            socket: socket, input: input, output: output, twin: twin, maxTransfer: settings.maxTransfer,
-            writesMultiple: settings.writesMultiple)
+            socket: socket, twin: twin, maxTransfer: settings.maxTransfer,
+            writesMultiple: settings.writesMultiple, ioas: settings.ioas)
+        self.input = input
+        self.output = output
         connectionSerial &+= 1
-        spaces.beginLegacy()
+        if settings.ioas != nil { spaces.beginIOAS() } else { spaces.beginLegacy() }
     }
 }
 
@@ -113,14 +121,15 @@ extension DeviceServer {
         var maxTransfer: Int
         var wantsTwin: Bool
         var writesMultiple: Bool
+        var ioas: IOASFeatures?
         /// Bytes of the reply's payload.
         var replyCount: Int
     }
 
     /// Receives until the first message is complete.
     ///
-    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `ENOMSG`, `ECONNRESET`, `EINVAL` for a size that cannot
-    ///   be, `EFAULT` for broken control data.
+    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EINVAL` for
+    ///   a size that cannot be, `EFAULT` for broken control data.
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
         let deadline = Self.milliseconds() + grace
         while true {
@@ -129,8 +138,12 @@ extension DeviceServer {
             case .malformed: throw .invalidArgument
             case .incomplete: break
             }
-            // What comes behind it stays in the socket, which is then readable for the next call.
-            switch inbound.receive(from: input, blocking: waitingMode == .blocking, beyond: false) {
+            // What comes behind it stays in the socket, which is then readable for the next call. A client that is not
+            // kept, on a pipe, is waited for.
+            switch inbound.receive(
+                from: input, blocking: waitingMode == .blocking, beyond: false,
+                interruptible: listener.isSocket)
+            {
             case .received: break
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
@@ -142,7 +155,7 @@ extension DeviceServer {
             case .ended:
                 let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
                 throw isBetween ? .noMessage : .connectionReset
-            case .badControlData(let error), .failed(let error): throw error
+            case .failed(let error): throw error
             }
         }
     }
@@ -154,7 +167,8 @@ extension DeviceServer {
         guard header.command == Command.version.rawValue else { throw .invalidArgument }
         guard request.remaining <= Self.longestVersion else { throw .invalidArgument }
         let version = try Version(decoding: &request).negotiated()
-        let offered = try ClientCapabilities(decoding: &request, readingIOMMUFD: false)
+        let offered = try ClientCapabilities(
+            decoding: &request, readingIOMMUFD: memorySettings.policy != .off)
         if let pageSize = offered.migrationPageSize, canMigrate, pageSize != 0,
             pageSize != sysconf(CInt(_SC_PAGESIZE))
         {
@@ -170,13 +184,15 @@ extension DeviceServer {
             granted.maxDMAMaps = min(maps, Int64(spaces.limit))
         }
 
+        granted.iommufd = try agreeOnIOAS(offered.iommufd)
+
         let replies = outbound
         var reply = Writer(try replies.payload(capacity: Limits.maxCapabilityByteCount, to: output))
         try version.encode(into: &reply)
         try granted.encode(into: &reply)
         return Settings(
             maxTransfer: offered.maxTransferByteCount, wantsTwin: wantsTwin,
-            writesMultiple: offered.writeMultiple,
+            writesMultiple: offered.writeMultiple, ioas: granted.iommufd,
             replyCount: reply.written)
     }
 
@@ -201,7 +217,4 @@ extension DeviceServer {
         _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
         return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
     }
-
-    /// Whether the device can be migrated.
-    var canMigrate: Bool { false }
 }

@@ -82,6 +82,48 @@ public struct Region: Sendable {
     }
 }
 
+/// The regions of one device.
+///
+/// What every access looks at is in memory of its own, so that looking counts no references and no accesses.
+/// Unsafe inside: there are as many facts as regions, and an index is a `RegionIndex`, or checked.
+@safe final class RegionTable {
+    /// What decides about an access.
+    struct Facts {
+        var size: UInt64 = 0
+        var isHandled = false
+        var alwaysDevice = false
+    }
+
+    private let facts: UnsafeMutablePointer<Facts>
+    private var states: [RegionState]
+
+    init() {
+        let count = RegionIndex.allCases.count
+        states = [RegionState](repeating: RegionState(), count: count)
+        unsafe facts = .allocate(capacity: count)
+        unsafe facts.initialize(repeating: Facts(), count: count)
+    }
+
+    deinit { unsafe facts.deallocate() }
+
+    /// How many there are.
+    var count: Int { states.count }
+
+    /// What decides about an access to a region.
+    @inline(__always)
+    func facts(of index: RegionIndex) -> Facts { unsafe facts[Int(index.rawValue)] }
+
+    subscript(index: Int) -> RegionState {
+        get { states[index] }
+        set {
+            states[index] = newValue
+            unsafe facts[index] = Facts(
+                size: newValue.size, isHandled: newValue.isHandled,
+                alwaysDevice: newValue.flags.contains(.alwaysDevice))
+        }
+    }
+}
+
 /// A region as the server keeps it.
 struct RegionState {
     var size: UInt64 = 0

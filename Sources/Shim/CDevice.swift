@@ -32,20 +32,28 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
         return server
     }
     let privateData: UnsafeMutableRawPointer?
-    let isBlocking: Bool
 
-    var regionAccess = unsafe [RegionAccessCallback?](repeating: nil, count: RegionIndex.allCases.count)
+    /// One for each region; plain memory, since every access looks here.
+    let regionAccess: UnsafeMutablePointer<RegionAccessCallback?>
     var quiesceCallback: QuiesceCallback?
     var resetCallback: ResetCallback?
     var registerCallback: DMACallback?
     var unregisterCallback: DMACallback?
+    var addressSpaceCallback: IOASCallback?
+    var memoryPolicy = CMemoryPolicy()
+    /// All there once the server was told that the device can be migrated.
+    var migrationCallbacks = vfu_migration_callbacks_t()
     var interruptState = unsafe [InterruptStateCallback?](repeating: nil, count: InterruptKind.allCases.count)
     var logCallback: LogCallback?
 
-    init(privateData: UnsafeMutableRawPointer?, isBlocking: Bool) {
+    init(privateData: UnsafeMutableRawPointer?) {
         unsafe self.privateData = privateData
-        self.isBlocking = isBlocking
+        let count = RegionIndex.allCases.count
+        unsafe regionAccess = .allocate(capacity: count)
+        unsafe regionAccess.initialize(repeating: nil, count: count)
     }
+
+    deinit { unsafe regionAccess.deallocate() }
 
     func read(
         _ region: RegionIndex, at offset: UInt64, into data: inout MutableRawSpan, on server: DeviceServer
@@ -113,9 +121,11 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     }
 
     func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
-        guard let callback = unsafe quiesceCallback, unsafe callback(context) < 0 else { return .quiesced }
+        guard let callback = unsafe quiesceCallback else { return .quiesced }
+        errno = 0
+        guard unsafe callback(context) < 0 else { return .quiesced }
         let error = callbackError()
-        guard error == .resourceBusy else { throw error }
+        guard error == .resourceBusy else { throw error.rawValue == 0 ? .invalidArgument : error }
         return .pending
     }
 

@@ -25,8 +25,9 @@ public func vfu_create_ctx(
         } else {
             endpoint = .standardInputAndOutput
         }
-        let device = unsafe CDevice(privateData: pvt, isBlocking: isBlocking)
+        let device = unsafe CDevice(privateData: pvt)
         device.server = try DeviceServer(device, at: endpoint, waiting: isBlocking ? .blocking : .polling)
+        try device.set(device.memoryPolicy)
         let context = unsafe ContextBlock.make(device)
         unsafe device.context = context
         return unsafe context
@@ -53,13 +54,19 @@ public func vfu_get_poll_fd(_ vfu_ctx: OpaquePointer!) -> CInt {
 
 @_cdecl("vfu_run_ctx") @implementation
 public func vfu_run_ctx(_ vfu_ctx: OpaquePointer!) -> CInt {
-    let device = unsafe device(vfu_ctx)
-    let server = unsafe server(vfu_ctx)
+    unsafe ContextBlock.withServer(of: vfu_ctx, run)
+}
+
+private func run(_ server: DeviceServer) -> CInt {
     do throws(Errno) {
-        if device.isBlocking { try server.run() }
+        if server.waitingMode == .blocking { try server.run() }
         let handled = try server.poll()
         // Callers look at the errno of the request that failed, or find that there was nothing to read.
-        errno = server.lastRequestError?.rawValue ?? (handled == 0 ? EAGAIN : errno)
+        if let error = server.lastRequestError {
+            errno = error.rawValue
+        } else if handled == 0 {
+            errno = EAGAIN
+        }
         return CInt(clamping: handled)
     } catch {
         return failure(error)
@@ -70,6 +77,8 @@ public func vfu_run_ctx(_ vfu_ctx: OpaquePointer!) -> CInt {
 public func vfu_destroy_ctx(_ vfu_ctx: OpaquePointer!) {
     guard let vfu_ctx = unsafe vfu_ctx else { return }
     let device = unsafe device(vfu_ctx)
+    // What is being used further up the stack stays.
+    guard device.server?.isCallingOut != true else { return }
     device.server?.close()
     device.server = nil
     unsafe ContextBlock.destroy(vfu_ctx)

@@ -8,15 +8,15 @@ internal import VFIOUserServer
 /// `vfu_destroy_ctx` has not taken. That is the C API's contract; nothing a client sends can break it.
 @safe struct ContextBlock {
     private let device: Unmanaged<CDevice>
+    /// The device keeps its server until the context is destroyed.
+    private let server: Unmanaged<DeviceServer>
     /// At hand for the functions that are called for every piece of memory a device uses.
     private var translator: Translator
 
     /// Makes the block for a device and keeps the device alive.
     static func make(_ device: CDevice) -> OpaquePointer {
         let block = UnsafeMutablePointer<ContextBlock>.allocate(capacity: 1)
-        unsafe block.initialize(
-            to: ContextBlock(
-                device: Unmanaged.passRetained(device), translator: device.requiredServer.translator))
+        unsafe block.initialize(to: ContextBlock(device))
         return OpaquePointer(block)
     }
 
@@ -28,9 +28,18 @@ internal import VFIOUserServer
         unsafe block.deallocate()
     }
 
-    private init(device: Unmanaged<CDevice>, translator: Translator) {
-        unsafe self.device = device
-        self.translator = translator
+    private init(_ device: CDevice) {
+        let server = device.requiredServer
+        unsafe self.device = Unmanaged.passRetained(device)
+        unsafe self.server = Unmanaged.passUnretained(server)
+        translator = server.translator
+    }
+
+    /// Calls `body` with the server, which is there for as long as the context: no reference is counted.
+    @inline(__always)
+    static func withServer<Result>(of context: OpaquePointer, _ body: (DeviceServer) -> Result) -> Result {
+        let block = unsafe UnsafePointer<ContextBlock>(context)
+        return unsafe block.pointee.server._withUnsafeGuaranteedRef(body)
     }
 
     @inline(__always)

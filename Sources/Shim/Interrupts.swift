@@ -27,5 +27,7 @@ public func vfu_setup_irq_state_callback(
 
 @_cdecl("vfu_irq_trigger") @implementation
 public func vfu_irq_trigger(_ vfu_ctx: OpaquePointer!, _ subindex: UInt32) -> CInt {
-    result { () throws(Errno) in unsafe try server(vfu_ctx).triggerInterrupt(subindex) }
+    unsafe ContextBlock.withServer(of: vfu_ctx) { server in
+        result { () throws(Errno) in try server.triggerInterrupt(subindex) }
+    }
 }

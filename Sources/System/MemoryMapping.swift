@@ -11,9 +11,12 @@ package let systemPageSize: UInt64 = UInt64(clamping: sysconf(CInt(_SC_PAGESIZE)
 @safe
 package struct MemoryMapping: ~Copyable {
     /// The first byte, or nil of the empty mapping; valid while the owner lives.
-    package let base: UnsafeMutableRawPointer?
+    package private(set) var base: UnsafeMutableRawPointer?
     /// Bytes mapped.
-    package let length: Int
+    package private(set) var length: Int
+
+    /// Whether nothing is mapped.
+    package var isEmpty: Bool { unsafe base == nil }
 
     /// Takes ownership of a range that mmap returned.
     @unsafe
@@ -39,15 +42,37 @@ package struct MemoryMapping: ~Copyable {
         try unsafe self.init(clx_map_reserved(length), length: length)
     }
 
-    /// Maps the pages of a shared mapping a second time, elsewhere. `length` is that mapping's length.
+    /// Maps the pages of a shared mapping a second time: at an address where nothing is mapped, or (nil) anywhere.
+    /// `length` is that mapping's length. Throws `EEXIST` if something is there, mremap's errno.
     @unsafe
-    package init(again base: UnsafeMutableRawPointer, length: Int) throws(Errno) {
-        try unsafe self.init(clx_map_again(base, length), length: length)
+    package init(
+        again base: UnsafeMutableRawPointer, length: Int, at address: UnsafeMutableRawPointer? = nil
+    ) throws(Errno) {
+        try unsafe self.init(clx_map_again(base, length, address), length: length)
     }
 
     private init(_ result: clx_mapped, length: Int) throws(Errno) {
         guard let base = unsafe result.base else { throw Errno(rawValue: unsafe -result.error) }
         unsafe self.init(adopting: base, length: length)
+    }
+
+    /// The empty mapping.
+    package init() { unsafe self.init(adopting: nil, length: 0) }
+
+    /// Takes over another mapping: what was owned so far is unmapped, unless the two touch; then one call
+    /// unmaps both, later.
+    package mutating func replace(with other: consuming MemoryMapping) {
+        if let base = unsafe base, let next = unsafe other.base {
+            let first = unsafe min(base, next)
+            let touches = unsafe base + length == next || next + other.length == base
+            if touches {
+                unsafe self.base = first
+                length += other.length
+                other.release()
+                return
+            }
+        }
+        self = other
     }
 
     /// Gives the range up without unmapping it.

@@ -231,7 +231,7 @@ TEST(handled_and_gone)
     close_files();
 }
 
-/* The server looks after every single byte. */
+/* The server looks after every single byte (of what follows VERSION, for which an attach call takes its time). */
 TEST(byte_by_byte)
 {
     struct session *s;
@@ -241,31 +241,26 @@ TEST(byte_by_byte)
     compose();
     s = device();
     fds = fd_count();
-    for (size_t cut = 1; cut <= total; cut += cut < total - 60 ? 7 : 1) {
+    for (size_t cut = 1; cut <= total - parts[0].size; cut += cut % 64 < 20 ? 1 : 7) {
         size_t left = cut;
-        bool attached = false;
 
         s->client = connect_raw(s);
-        for (size_t i = 0; i < nr_parts && left > 0; i++) {
+        send_piece(s->client, &parts[0], 0, parts[0].size);
+        assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+        receive(s);
+        for (size_t i = 1; i < nr_parts && left > 0; i++) {
             for (size_t at = 0; at < parts[i].size && left > 0; at++, left--) {
+                assert_true(nothing_to_receive(s->client));
                 send_piece(s->client, &parts[i], at, at + 1);
-                if (!attached) {
-                    attached = vfu_attach_ctx(s->ctx) == 0;
-                    assert_int_equal(attached, at == parts[0].size - 1);
-                } else {
-                    assert_in_range(run(s), 0, 1);
-                }
-                if (at == parts[i].size - 1) {
-                    assert_int_equal(receive(s)->header.cmd, ((uint16_t *)parts[i].bytes)[1]);
-                }
+                assert_in_range(run(s), 0, at == parts[i].size - 1 ? 1 : 0);
+            }
+            if (left > 0) {
+                assert_int_equal(receive(s)->header.cmd, ((uint16_t *)parts[i].bytes)[1]);
             }
         }
         drop_reply(s);
         close_client(s);
-        if (!attached) {
-            assert_int_equal(vfu_attach_ctx(s->ctx), -1);
-        }
-        assert_recovered(s, attached, fds);
+        assert_recovered(s, true, fds);
     }
     close_files();
 }

@@ -2,7 +2,6 @@
 #include "support.h"
 
 #define BASE UINT64_C(0x10000)
-#define CONFIG VFU_PCI_DEV_CFG_REGION_IDX
 #define DEVICE_CONTROL 0x48
 
 static struct session *device(void)

@@ -3,7 +3,8 @@
 #
 #   run.sh INCLUDE_DIR LIBRARY_DIR [SUBJECT...]
 #
-# INCLUDE_DIR holds vfio-user/libvfio-user.h, LIBRARY_DIR holds libvfio-user.so.0. Without subjects all run.
+# INCLUDE_DIR holds vfio-user/libvfio-user.h, LIBRARY_DIR libvfio-user.so.0 or libvfio-user.so. Without subjects
+# all run.
 # Environment: CC, CFLAGS (added to the strict default ones), LDFLAGS, TEST_TIMEOUT (seconds per subject, 300),
 # BUILD_DIR (kept; by default a temporary one), VFU_TEST_ONLY (a cmocka filter on test names).
 # VFU_TEST_REFERENCE=1: leave out what the C reference library is known to do differently.
@@ -19,18 +20,33 @@ include=$1
 library=$(cd "$2" && pwd) || exit 2
 shift 2
 
-all="context negotiate request_errors region region_info write_multi io_fds irq dma_map dma_unmap sgl sgl_messages pci_header pci_caps
-pci_ext_caps quiesce reset migration dirty disconnect hostile"
+all="context order reentry socket_errors log negotiate negotiate_timing request_errors region region_access
+region_info write_multi io_fds irq irq_trigger dma_map dma_map_modes dma_unmap sgl sgl_direct sgl_messages
+pci_header pci_bars pci_caps pci_cap_kinds pci_ext_caps quiesce quiesce_memory threads reset migration
+migration_data dirty dirty_bitmap disconnect hostile fuzz"
+# The additions of this library.
+[ "${VFU_TEST_REFERENCE:-}" = 1 ] || all="$all ioas ioas_setup"
+# shellcheck disable=SC2086 # lists of words
 [ $# -gt 0 ] || set -- $all
 
 if [ -n "${BUILD_DIR:-}" ]; then
-    build=$BUILD_DIR
-    mkdir -p "$build" || exit 2
+    mkdir -p "$BUILD_DIR" && build=$(cd "$BUILD_DIR" && pwd) || exit 2
 else
     build=$(mktemp -d) || exit 2
     trap 'rm -rf "$build"' EXIT
     trap 'exit 2' HUP INT TERM
 fi
+
+# Programs find the library by its SONAME, under which a build directory need not have it.
+if [ -e "$library/libvfio-user.so.0" ]; then
+    shared=$library/libvfio-user.so.0
+elif [ -e "$library/libvfio-user.so" ]; then
+    shared=$library/libvfio-user.so
+else
+    echo "$0: no libvfio-user.so.0 in $library" >&2
+    exit 2
+fi
+mkdir -p "$build/lib" && ln -sfn "$shared" "$build/lib/libvfio-user.so.0" || exit 2
 
 cc="${CC:-cc} -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -g -pthread ${CFLAGS:-}"
 objects=
@@ -46,7 +62,7 @@ for subject in "$@"; do
     program=$build/$subject
     output=$build/$subject.tap
     if ! $cc -I "$include" -I "$here/support" "$here/$subject.c" $objects -o "$program" ${LDFLAGS:-} \
-        "$library/libvfio-user.so.0" -Wl,-rpath,"$library" -lcmocka; then
+        "$build/lib/libvfio-user.so.0" -Wl,-rpath,"$build/lib" -lcmocka; then
         echo "$subject does not build"
         failed=$((failed + 1))
         continue

@@ -1,4 +1,4 @@
-/* REGION_WRITE_MULTI: several small register writes in one request. */
+/* REGION_WRITE_MULTI: several small register writes in one request, for clients that asked for it. */
 #include "support.h"
 
 struct write {
@@ -18,6 +18,7 @@ static struct session *device(void)
     assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0), 0);
     realize(s);
     connect_client_with(s, "{\"capabilities\":{\"write_multiple\":true}}");
+    assert_non_null(strstr((const char *)s->reply.data + 4, "\"write_multiple\""));
     return s;
 }
 
@@ -126,12 +127,27 @@ TEST(failing_write)
     assert_serving(s);
 }
 
+TEST(not_without_having_been_negotiated)
+{
+    static const struct write write = {.offset = 0, .region = 0, .count = 4};
+    struct session *s = new_session();
+    uint8_t body[64];
+
+    use_region(s, 0, 0x1000, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM);
+    start(s);
+    assert_null(strstr((const char *)s->reply.data + 4, "write_multiple"));
+    request_fails(s, VFIO_USER_REGION_WRITE_MULTI, body, body_of(body, 1, &write, 1), EINVAL);
+    assert_int_equal(calls.count, 0);
+    assert_serving(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(writes_are_done_in_order),
         CASE(malformed),
         CASE(failing_write),
+        CASE(not_without_having_been_negotiated),
     };
     return RUN(tests);
 }

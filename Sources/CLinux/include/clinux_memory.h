@@ -22,8 +22,10 @@ struct clx_file_status {
     uint64_t device, inode;
     int64_t size;
     int64_t block_size;
+    int sized;   /* whether size says how much there is to map */
     int regular; /* whether a regular file */
     int block;   /* whether a block device */
+    int dma_buf; /* whether a dma-buf */
     int error;   /* 0, or a negated errno */
 };
 
@@ -33,14 +35,32 @@ struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int pro
 /* Zeroed private memory that takes no physical memory, nor any promise of it, until it is used. */
 struct clx_mapped clx_map_reserved(size_t length);
 
-/* A second mapping of the pages that a shared mapping shows. */
-struct clx_mapped clx_map_again(void *base, size_t length);
+/* A second mapping of the pages that a shared mapping shows; at is where, NULL for anywhere. -EEXIST if
+ * something is mapped there. */
+struct clx_mapped clx_map_again(void *base, size_t length, void *at);
 
 struct clx_file_status clx_file_status(int fd);
+
+/* Whether a file can never become shorter: 1 or 0. */
+int clx_sealed_against_shrinking(int fd);
+
+/* Tells the exporter of a dma-buf that the processor begins or ends to use it. */
+#define CLX_SYNC_READ 1
+#define CLX_SYNC_WRITE 2
+#define CLX_SYNC_END 4
+int clx_dma_buf_sync(int fd, int flags);
+
+/* membarrier(): a memory barrier in every thread of the process, or (prepare) the registration it needs before.
+ * 0, or a negated errno. */
+int clx_fence_threads(int prepare);
 
 /* Moves length bytes at offset, however many calls that takes. Retries on EINTR. 0, or a negated
  * errno; -ENODATA at the end of the file. */
 int clx_read_fully(int fd, void *buffer, size_t length, uint64_t offset);
 int clx_write_fully(int fd, const void *buffer, size_t length, uint64_t offset);
+
+/* The same for bytes that a shared mapping shows at target, which the file may have lost: -EFAULT then. The
+ * file is never made longer. */
+int clx_write_present(int fd, const void *buffer, size_t length, uint64_t offset, void *target);
 
 #endif

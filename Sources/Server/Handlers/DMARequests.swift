@@ -11,48 +11,51 @@ extension DeviceServer {
         guard doesDMA else { return }
         var descriptors = inbound.takeDescriptors()
         let map = try DMAMap(decoding: &request)
+        _ = try compatibilitySpace()
         let mapped = try spaces.map(
             LegacyMap(flags: map.flags.rawValue, offset: map.offset, address: map.address, size: map.size),
             descriptors.take(at: 0))
-        device.dmaRegionAdded(DMARegion(mapped.mapping), on: self)
+        if mapped.mapping.ioas == spaces.attachedID { announce(mapped.mapping) }
+    }
+
+    /// The address space that both commands change.
+    ///
+    /// - Throws: `EOPNOTSUPP` in IOAS mode without the feature, `ENODEV` there is none.
+    private func compatibilitySpace() throws(Errno) -> UInt32 {
+        if let features = connection?.ioas { try require(.compatIOAS, of: features) }
+        guard let space = spaces.compatibilityID else { throw Errno(rawValue: ENODEV) }
+        return space
     }
 
     /// DMA_UNMAP: one mapping of the compatibility IOAS, or all.
     func unmapDMA(_ request: inout Reader, _ reply: inout Writer) throws(Errno) {
         guard doesDMA else { return }
         let unmap = try DMAUnmap(decoding: &request)
+        let space = try compatibilitySpace()
         switch unmap.flags {
-        case []: break
+        case [], .getDirtyBitmap: break
         case .all:
             guard unmap.address == 0, unmap.size == 0 else { throw .invalidArgument }
-            removeAllDMARegions()
+            removeAll(in: space)
             try unmap.encode(into: &reply)
             return
-        case .getDirtyBitmap:
-            throw .invalidArgument
         default: throw .invalidArgument
         }
-        guard let space = spaces.compatibilityID else { throw Errno(rawValue: ENODEV) }
-        let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
-        try unmap.encode(into: &reply)
-        remove(mapping)
-    }
-
-    /// Tells the device, and then lets the memory go.
-    private func remove(_ mapping: Mapping) {
-        // A device that finds its client gone while it is told is not told again.
-        if mapping != mappingBeingRemoved {
-            let outer = mappingBeingRemoved
-            mappingBeingRemoved = mapping
-            device.dmaRegionRemoved(DMARegion(mapping), on: self)
-            mappingBeingRemoved = outer
+        guard unmap.flags.contains(.getDirtyBitmap) else {
+            let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
+            try unmap.encode(into: &reply)
+            remove(mapping)
+            return
         }
-        // Everything may have gone with the client.
-        if mapping.isLive { spaces.remove(mapping) }
-    }
-
-    /// Removes all client memory that the device sees, in ascending order.
-    func removeAllDMARegions() {
-        while let space = spaces.attachedID, let mapping = spaces.firstMapping(in: space) { remove(mapping) }
+        // Only what the device sees is tracked.
+        guard space == spaces.attachedID else { throw .invalidArgument }
+        var report = try reportDirtyPages(unmap)
+        let mapping = try spaces.mapping(in: space, exactly: unmap.address, unmap.size)
+        try reply.require(unmap.replyByteCount)
+        // What the device writes while it lets go counts, too.
+        renounce(mapping)
+        try unmap.encode(into: &reply)
+        try report.append(to: &reply)
+        remove(mapping)
     }
 }

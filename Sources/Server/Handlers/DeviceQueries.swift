@@ -59,12 +59,12 @@ extension DeviceServer {
 
     /// DEVICE_RESET. Nothing but the device's own method resets anything.
     func resetDevice() throws(Errno) {
-        try device.reset(.device, on: self)
+        try telling { () throws(Errno) in try device.reset(.device, on: self) }
     }
 
     /// The region a request names.
     func region(_ index: UInt32) throws(Errno) -> RegionState {
-        guard regions.indices.contains(Int(index)) else { throw .invalidArgument }
+        guard Int(index) < regions.count else { throw .invalidArgument }
         return regions[Int(index)]
     }
 }

@@ -65,17 +65,19 @@ extension DeviceServer {
         }
     }
 
-    /// Checks that the access lies within a region that takes accesses.
+    /// Checks that the access lies within a region that takes accesses, now.
     @inline(__always)
     private func check(_ access: RegionAccess) throws(Errno) -> (RegionIndex, isConfiguration: Bool) {
-        guard let index = RegionIndex(rawValue: access.region) else { throw .invalidArgument }
+        guard let index = RegionIndex(rawValue: access.region), currentMigrationState != .stopCopy else {
+            throw .invalidArgument
+        }
         let (end, overflows) = access.offset.addingReportingOverflow(UInt64(access.count))
-        let size = regions[Int(access.region)].size
-        guard !overflows, end <= size else { throw .invalidArgument }
+        let facts = regions.facts(of: index)
+        guard !overflows, end <= facts.size else { throw .invalidArgument }
         guard index == .configuration else {
-            guard access.count == 0 || regions[Int(access.region)].isHandled else { throw .invalidArgument }
+            guard access.count == 0 || facts.isHandled else { throw .invalidArgument }
             return (index, false)
         }
-        return (index, !regions[Int(access.region)].flags.contains(.alwaysDevice))
+        return (index, !facts.alwaysDevice)
     }
 }

@@ -1,0 +1,185 @@
+/* Negotiation with clients that are slow, leave in the middle, are ahead of it, or set odd flags. */
+#include "support.h"
+
+#define CAP(text) "{\"capabilities\":{" text "}}"
+
+static struct session *device(void)
+{
+    struct session *s = new_session();
+
+    realize(s);
+    return s;
+}
+
+TEST(client_leaves_in_the_middle)
+{
+    static const struct {
+        size_t sent;
+        int error;
+    } cases[] = {{0, ENOMSG}, {1, ECONNRESET}, {15, ECONNRESET}, {16, ENOMSG}, {17, ECONNRESET}, {19, ECONNRESET}};
+    struct session *s = device();
+    struct vfio_user_header header = {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20};
+    uint8_t message[20] = {0};
+
+    memcpy(message, &header, sizeof(header));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        s->client = connect_raw(s);
+        if (cases[i].sent > 0) {
+            assert_int_equal(send(s->client, message, cases[i].sent, 0), cases[i].sent);
+        }
+        close_client(s);
+        assert_fails(vfu_attach_ctx(s->ctx), cases[i].error);
+        connect_client(s);
+        assert_serving(s);
+        lose_client(s);
+    }
+}
+
+/* It does not wait for the answer to its VERSION. */
+TEST(client_leaves_after_its_version)
+{
+    struct session *s = device();
+
+    s->client = connect_raw(s);
+    send_version(s->client, 0, 1, "{}", 3);
+    close_client(s);
+    assert_fails(vfu_attach_ctx(s->ctx), ECONNRESET);
+    assert_fails(vfu_run_ctx(s->ctx), ENOTCONN);
+    connect_client(s);
+    assert_serving(s);
+}
+
+/* The client that connects and then says nothing must not stop the server. */
+TEST(version_that_is_late)
+{
+    struct session *s;
+
+    NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
+    s = device();
+    s->client = connect_raw(s);
+    assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
+    assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
+    send_version(s->client, 0, 1, NULL, 0);
+    assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+    assert_success(s, receive(s), 0xbeef, VFIO_USER_VERSION);
+    assert_serving(s);
+}
+
+TEST(version_in_pieces)
+{
+    struct session *s;
+    struct vfio_user_header header = {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20};
+    uint8_t message[20] = {0};
+
+    NOT_ON_REFERENCE("a header must arrive in one piece");
+    s = device();
+    memcpy(message, &header, sizeof(header));
+    s->client = connect_raw(s);
+    for (size_t i = 0; i < sizeof(message) - 1; i++) {
+        assert_int_equal(send(s->client, &message[i], 1, 0), 1);
+        assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
+    }
+    assert_int_equal(send(s->client, &message[19], 1, 0), 1);
+    assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+    assert_success(s, receive(s), 0xbeef, VFIO_USER_VERSION);
+    assert_serving(s);
+}
+
+TEST(silent_client_leaves)
+{
+    struct session *s;
+
+    NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
+    s = device();
+    s->client = connect_raw(s);
+    assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
+    close_client(s);
+    assert_fails(vfu_attach_ctx(s->ctx), ENOMSG);
+    assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
+    connect_client(s);
+    assert_serving(s);
+}
+
+/* A context with a silent client can be destroyed. */
+TEST(silent_client_at_destroy)
+{
+    struct session *s;
+
+    NOT_ON_REFERENCE("negotiation blocks in non-blocking contexts");
+    s = device();
+    s->client = connect_raw(s);
+    assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
+    end_session(s);
+}
+
+/* What was sent right behind the VERSION is a request like any other. */
+TEST(request_behind_the_version)
+{
+    struct session *s = device();
+    struct vfio_device_info info = {.argsz = 16};
+    uint16_t id;
+
+    s->client = connect_raw(s);
+    send_version(s->client, 0, 1, "{}", 3);
+    id = send_request(s, VFIO_USER_DEVICE_GET_INFO, &info, 16);
+    assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+    assert_success(s, receive(s), 0xbeef, VFIO_USER_VERSION);
+    assert_int_equal(run(s), 1);
+    assert_success(s, receive(s), id, VFIO_USER_DEVICE_GET_INFO);
+}
+
+/* Commands are not read from the second socket, and losing the client closes it. */
+TEST(twin_socket_belongs_to_the_connection)
+{
+    struct session *s = new_session();
+    struct vfio_user_header header = {.cmd = VFIO_USER_DEVICE_RESET, .msg_size = 16};
+
+    realize(s);
+    connect_client_with(s, CAP("\"twin_socket\":{\"supported\":true}"));
+    assert_int_not_equal(s->twin, -1);
+    send_message(s->twin, &header, NULL, 0, NULL, 0);
+    assert_int_equal(run(s), 0);
+    assert_true(nothing_to_receive(s->twin));
+    assert_serving(s);
+    close(s->client);
+    s->client = -1;
+    assert_fails(vfu_run_ctx(s->ctx), ENOTCONN);
+    assert_true(at_end_of_file(s->twin));
+}
+
+/* A VERSION is always answered, and the error bit of a command means nothing. */
+TEST(flags_without_meaning)
+{
+    static const uint32_t flags[] = {VFIO_USER_F_NO_REPLY, VFIO_USER_F_ERROR, 0xffffff00};
+    struct session *s = device();
+
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        struct vfio_user_header header = {.msg_id = 0xbeef,
+                                          .cmd = VFIO_USER_VERSION,
+                                          .msg_size = 20,
+                                          .flags = flags[i],
+                                          .error_no = 5};
+
+        s->client = connect_raw(s);
+        send_message(s->client, &header, "\0\0\1\0", 4, NULL, 0);
+        assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+        assert_success(s, receive(s), 0xbeef, VFIO_USER_VERSION);
+        lose_client(s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(client_leaves_in_the_middle),
+        CASE(client_leaves_after_its_version),
+        CASE(version_that_is_late),
+        CASE(version_in_pieces),
+        CASE(silent_client_leaves),
+        CASE(silent_client_at_destroy),
+        CASE(request_behind_the_version),
+        CASE(twin_socket_belongs_to_the_connection),
+        CASE(flags_without_meaning),
+    };
+    return RUN(tests);
+}
