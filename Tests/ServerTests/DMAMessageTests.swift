@@ -267,14 +267,14 @@ import VFIOUserWire
         let (server, twin) = (setup.session.server, try #require(setup.session.twin))
         server.outbound.stallLimit = 400
         let drip = Background {
-            for byte in dmaReadReply(id: 1, 0x1000, [UInt8](repeating: 0, count: 100)) {
+            for byte in dmaReadReply(id: 1, 0x1000, [UInt8](repeating: 0, count: 600)) {
                 guard (try? twin.send([byte])) != nil else { return }
                 pause(20)
             }
         }
         let begin = milliseconds()
-        #expect(throws: Errno.socketNotConnected) { try server.readClient(0x1000, 100) }
-        #expect(milliseconds() - begin >= 400 && milliseconds() - begin < 1500)
+        #expect(throws: Errno.socketNotConnected) { try server.readClient(0x1000, 600) }
+        #expect(milliseconds() - begin >= 400 && milliseconds() - begin < 9000)
         #expect(!server.isAttached)
         drip.join()
     }
@@ -291,7 +291,7 @@ import VFIOUserWire
         }
         let begin = milliseconds()
         #expect(try session.server.poll() == 3)
-        #expect(milliseconds() - begin >= 400 && milliseconds() - begin < 3000)
+        #expect(milliseconds() - begin >= 400 && milliseconds() - begin < 20_000)
         #expect(!session.server.isAttached)
         stop = true
         session.peer.endSending()

