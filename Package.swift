@@ -84,5 +84,12 @@ let package = Package(
                 "VFIOUserAddressSpace", "VFIOUserPCI",
             ]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
+        .testTarget(
+            name: "VFIOUserEndToEndTests",
+            dependencies: [
+                "CLinux", "VFIOUserClient", "VFIOUserServer", "VFIOUserWire", "VFIOUserSystem",
+                "VFIOUserAddressSpace", systemPackage,
+            ],
+            path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
 )
