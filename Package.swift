@@ -21,11 +21,11 @@ func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 }
 
 /// The tests of one module: `Tests/<name>Tests`.
-func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+func tests(of name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
     .testTarget(
         name: "VFIOUser\(name)Tests",
         dependencies: [.target(name: "VFIOUser\(name)")] + dependencies + [systemPackage],
-        path: "Tests/\(name)Tests", swiftSettings: strict)
+        path: "Tests/\(name)Tests", exclude: exclude, swiftSettings: strict)
 }
 
 let package = Package(
@@ -82,7 +82,7 @@ let package = Package(
             [
                 "CLinux", "VFIOUserClient", "VFIOUserWire", "VFIOUserSystem", "VFIOUserTransport",
                 "VFIOUserAddressSpace", "VFIOUserPCI",
-            ]),
+            ], exclude: ["Data"]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
         .testTarget(
             name: "VFIOUserEndToEndTests",

@@ -16,17 +16,26 @@ package struct TranslationState: ~Copyable {
     @usableFromInline var root: TreeNode?
     @usableFromInline var height = 0
     /// Dirty logging's page size, 0 if off.
-    @usableFromInline var loggingPageSize: UInt64 = 0
+    @usableFromInline var loggingPageSize: UInt64 = 0 {
+        didSet { unsafe noteUses() }
+    }
     /// Its base 2 logarithm, or 64 if it is not a power of two.
     @usableFromInline var loggingShift: UInt64 = 64
     /// Mappings of dma-bufs, whether or not the device sees them.
-    @usableFromInline var synchronizedCount = 0
-
+    @usableFromInline var synchronizedCount = 0 {
+        didSet { unsafe noteUses() }
+    }
+    /// Whether the end of a use means anything: logging is on, or there are dma-bufs.
+    @usableFromInline var mindsUses = false
     /// Whether marking has to order itself with a report, which then cannot do it for both.
     @usableFromInline var fencesMarking = false
 
     init(capacity: Int, records: UnsafeMutablePointer<MappingRecord>) {
         unsafe self.capacity = UInt32(clamping: capacity)
         unsafe self.records = unsafe records
+    }
+
+    private mutating func noteUses() {
+        unsafe mindsUses = loggingPageSize != 0 || synchronizedCount != 0
     }
 }

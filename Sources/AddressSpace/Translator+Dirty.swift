@@ -5,10 +5,18 @@ extension Translator {
     @inlinable
     package var isLogging: Bool { unsafe state.pointee.loggingPageSize != 0 }
 
-    /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on.
+    /// Whether `put` does anything.
+    @inlinable
+    package var mindsUses: Bool { unsafe state.pointee.mindsUses }
+
+    /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on, and the
+    /// exporter is told if it is a dma-buf's.
     @inlinable
     @inline(__always)
-    package func put(_ entry: SGEntry) { markDirty(entry) }
+    package func put(_ entry: SGEntry) {
+        if hasSynchronizedMemory { endAccess(entry) }
+        markDirty(entry)
+    }
 
     /// Marks the pages of an entry dirty, if it is writeable and tracked and dirty logging is on.
     @inlinable

@@ -15,6 +15,7 @@ extension Translator {
     }
 
     /// Ends the use.
+    @usableFromInline
     package func endAccess(_ entry: SGEntry) {
         synchronizedFile(entry)?.endProcessorAccess(writing: entry.isWriteable)
     }

@@ -20,7 +20,7 @@ package struct Translator: @unchecked Sendable {
     /// Returns the number of entries, 0 for a length of 0. If it takes more than `capacity` entries, returns
     /// -(entries needed) - 1; the first `capacity` are then filled in. Throws `ENOENT` if a byte is in no
     /// mapping or the range wraps round, `EACCES` if an entry that would be filled in lies in a mapping
-    /// without the rights asked for, whichever comes first by address.
+    /// without the rights asked for, whichever comes first by address; `EINVAL` if there is a capacity and no list.
     ///
     /// `entries` must have room for `capacity` entries.
     @inlinable
@@ -83,7 +83,8 @@ package struct Translator: @unchecked Sendable {
                 throw .noSuchFileOrDirectory
             }
             let piece = unsafe min(left, record.pointee.length &- offset)
-            if needed < capacity, let entries = unsafe entries {
+            if needed < capacity {
+                guard let entries = unsafe entries else { throw .invalidArgument }
                 if unsafe record.pointee.denied & rights.rawValue != 0 { throw .permissionDenied }
                 unsafe fill(entries + needed, slot, record, offset, piece, rights)
                 if needed == 0, unsafe state.pointee.hint.load(ordering: .relaxed) != slot {

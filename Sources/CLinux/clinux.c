@@ -20,9 +20,7 @@ struct clx_received clx_receive(int socket, void *buffer, size_t length, int fla
     struct clx_received result = {0};
     struct cmsghdr *item;
 
-    do {
-        result.count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-    } while (result.count < 0 && errno == EINTR);
+    result.count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
     if (result.count < 0) {
         result.count = -errno;
         return result;
@@ -164,11 +162,8 @@ int clx_unix_connect(const char *path) {
 }
 
 int clx_accept(int listener) {
-    int fd;
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 
-    do {
-        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    } while (fd < 0 && errno == EINTR);
     return fd < 0 ? -errno : fd;
 }
 

@@ -9,14 +9,14 @@ extension DeviceServer {
     /// Tells the device of memory that it sees now.
     func announce(_ mapping: Mapping) {
         mapping.isRegistered = true
-        device.dmaRegionAdded(DMARegion(mapping), on: self)
+        telling { device.dmaRegionAdded(DMARegion(mapping), on: self) }
     }
 
     /// Tells the device, if it knows of the mapping, that it is about to go.
     func renounce(_ mapping: Mapping) {
         guard mapping.isLive, mapping.isRegistered else { return }
         mapping.isRegistered = false
-        device.dmaRegionRemoved(DMARegion(mapping), on: self)
+        telling { device.dmaRegionRemoved(DMARegion(mapping), on: self) }
     }
 
     /// Tells the device, and then lets the memory go.
@@ -44,7 +44,7 @@ extension DeviceServer {
         let wasAttached = attachedIOAS != nil
         let ranges = spaces.ids.flatMap(allocatedRanges)
         spaces.endConnection()
-        if wasAttached { device.addressSpaceChanged(to: nil, on: self) }
+        if wasAttached { telling { device.addressSpaceChanged(to: nil, on: self) } }
         free(ranges)
     }
 }

@@ -27,7 +27,7 @@ extension DeviceServer {
 
     /// Carries out requests for ever, waiting for them.
     ///
-    /// - Throws: as ``poll()``. It returns in no other way.
+    /// - Throws: as ``poll()``; `EINTR` a signal handler ran while nothing was there to do. It returns in no other way.
     public func run() throws(Errno) -> Never {
         while true { _ = try process(blocking: true) }
     }
@@ -36,7 +36,8 @@ extension DeviceServer {
     ///
     /// Clients whose VERSION is refused are passed over. For ``WaitingMode/blocking`` and devices that quiesce at once.
     ///
-    /// - Throws: what ends the service: errors of the listening socket; `ENOTCONN` when there can be no further client.
+    /// - Throws: what ends the service: errors of the listening socket; `EINTR` a signal handler ran while it waited (call
+    ///   again to go on); `ENOTCONN` when there can be no further client.
     public func serve() throws(Errno) -> Never {
         guard !isProcessing else { throw .invalidArgument }
         try realize()
@@ -121,7 +122,7 @@ extension DeviceServer {
 
         // Nothing makes the socket readable for them.
         if hasRequests { return try carryOutBuffered() }
-        let outcome = inbound.receive(from: input, blocking: blocking)
+        let outcome = inbound.receive(from: input, blocking: blocking, interruptible: true)
         switch outcome {
         case .received:
             emptyPolls = 0
@@ -132,7 +133,7 @@ extension DeviceServer {
         case .ended:
             try disconnect()
             throw .socketNotConnected
-        case .badControlData(let error), .failed(let error): throw error
+        case .failed(let error): throw error
         }
     }
 

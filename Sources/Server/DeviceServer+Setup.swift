@@ -81,10 +81,13 @@ extension DeviceServer {
     /// Calling it again starts anew: what a client has mapped is gone.
     ///
     /// - Parameter maxRegions: how many mappings a client may have.
-    /// - Throws: `ENOMEM`.
+    /// - Throws: `EINVAL` called from a callback; `ENOMEM`.
     public func enableDMA(maxRegions: Int = 65_535) throws(Errno) {
+        guard !isProcessing else { throw .invalidArgument }
         let spaces = try IOASTable(limit: maxRegions)
+        isProcessing = true
         forgetClientMemory()
+        isProcessing = false
         spaces.filePolicy = memorySettings.files
         if let usesIOAS { usesIOAS ? spaces.beginIOAS() : spaces.beginLegacy() }
         self.spaces = spaces

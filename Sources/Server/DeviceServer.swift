@@ -78,10 +78,12 @@ public final class DeviceServer {
     /// What waits for the device to quiesce.
     enum PendingWork { case none, request, disconnect }
     var pending = PendingWork.none
-    /// Whether a request is being carried out, that is, whether the caller is a callback.
+    /// Whether the device is in the middle of a call that ``telling(_:)`` makes.
+    var isTellingDevice = false
+    /// Whether the server is in the middle of calling the device or the log handler, so that the caller is one of these.
+    package var isCallingOut: Bool { isProcessing }
+    /// Whether a request is being carried out, or the device or the log handler is called for another reason.
     var isProcessing = false
-    /// Whether the device is being asked to quiesce: a client found gone meanwhile is removed when it has answered.
-    var isAskingToQuiesce = false
     /// Whether everything of a client is being removed.
     var isRemovingClient = false
     /// Whether the device may be regarded as quiesced until the present call returns.
@@ -115,15 +117,18 @@ public final class DeviceServer {
     /// Finishes the set-up: gives the device its configuration space if ``initializePCI(_:)`` was not called, and fills in
     /// what follows from the regions and interrupts. A second call does nothing.
     ///
-    /// - Throws: `ENOMEM`; `EINVAL` ``IOASPolicy/require`` without ``enableDMA(maxRegions:)``.
+    /// - Throws: `EINVAL` ``IOASPolicy/require`` without ``enableDMA(maxRegions:)``; `ENOMEM`, also for more than 2^20
+    ///   interrupt vectors of a kind.
     public func realize() throws(Errno) {
         guard !isRealized else { return }
         try checkIOASPolicy()
+        let vectors = Int(interruptCounts.max() ?? 0)
+        guard vectors <= InterruptTable.largestCount else { throw .noMemory }
         let configurationSize = regions[Int(RegionIndex.configuration.rawValue)].size
         if configuration == nil {
             try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))
         }
-        interrupts.reset(count: Int(interruptCounts.max() ?? 0))
+        interrupts.reset(count: vectors)
         realizeConfigurationSpace()
         isRealized = true
     }

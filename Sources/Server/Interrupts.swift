@@ -19,6 +19,8 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
     private(set) var count: Int
 
     private static let extra = 2
+    /// More shared vectors than this there cannot be: far above what PCI has, far below what would take time to go through.
+    static let largestCount = 1 << 20
 
     init(count: Int) {
         self.count = count

@@ -10,6 +10,9 @@ extension DeviceServer {
     /// Logs a message that is only made if somebody wants it. Strings a client sent are never part of one.
     func log(_ level: LogLevel, _ message: @autoclosure () -> String) {
         guard level <= logThreshold, let logSink else { return }
+        let wasProcessing = isProcessing
+        isProcessing = true
+        defer { isProcessing = wasProcessing }
         logSink(level, message())
     }
 }

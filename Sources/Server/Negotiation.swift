@@ -11,12 +11,16 @@ extension DeviceServer {
     /// is kept, and the next ``attach()`` goes on without waiting.
     static let versionGrace = 100
 
+    /// Bytes of the longest VERSION payload that is looked at: taken apart, a text takes many times its length.
+    static let longestVersion = 8192
+
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
-    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with descriptors; `ENOMSG`, `ECONNRESET` the client left before
-    ///   or within its VERSION; `ENOTCONN` the server has no way to get a client; others of `accept`, `recvmsg`,
-    ///   `sendmsg`. After a refusal the next client can be attached.
+    ///   this one's VERSION is refused; `ENOTSUP` it does not offer IOAS mode, which is required; `EFAULT` it came with
+    ///   descriptors; `ENOMSG`, `ECONNRESET` the client left before or within its VERSION; `EINTR` a signal handler ran
+    ///   while it waited (blocking; call again to go on); `ENOTCONN` the server has no way to get a client; others of
+    ///   `accept`, `recvmsg`, `sendmsg`. After a refusal the next client can be attached.
     public func attach() throws(Errno) {
         try attach(grace: Self.versionGrace)
     }
@@ -69,11 +73,12 @@ extension DeviceServer {
         do throws(Errno) {
             (header, length) = try receiveVersion(from: input, grace: grace)
         } catch {
-            if error == .wouldBlock { candidate = consume socket }
+            if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
+        let failure = inbound.descriptorFailure
         let descriptors = inbound.takeDescriptors()
-        guard descriptors.count == 0 else { throw .badAddress }
+        guard failure == nil, descriptors.count == 0 else { throw .badAddress }
         guard header.flags.isCommand else { throw .invalidArgument }
 
         let settings: Settings
@@ -123,8 +128,8 @@ extension DeviceServer {
 
     /// Receives until the first message is complete.
     ///
-    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `ENOMSG`, `ECONNRESET`, `EINVAL` for a size that cannot
-    ///   be, `EFAULT` for broken control data.
+    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EINVAL` for
+    ///   a size that cannot be, `EFAULT` for broken control data.
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
         let deadline = Self.milliseconds() + grace
         while true {
@@ -133,8 +138,12 @@ extension DeviceServer {
             case .malformed: throw .invalidArgument
             case .incomplete: break
             }
-            // What comes behind it stays in the socket, which is then readable for the next call.
-            switch inbound.receive(from: input, blocking: waitingMode == .blocking, beyond: false) {
+            // What comes behind it stays in the socket, which is then readable for the next call. A client that is not
+            // kept, on a pipe, is waited for.
+            switch inbound.receive(
+                from: input, blocking: waitingMode == .blocking, beyond: false,
+                interruptible: listener.isSocket)
+            {
             case .received: break
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
@@ -146,7 +155,7 @@ extension DeviceServer {
             case .ended:
                 let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
                 throw isBetween ? .noMessage : .connectionReset
-            case .badControlData(let error), .failed(let error): throw error
+            case .failed(let error): throw error
             }
         }
     }
@@ -156,6 +165,7 @@ extension DeviceServer {
         _ header: MessageHeader, _ request: consuming Reader, to output: CInt
     ) throws(Errno) -> Settings {
         guard header.command == Command.version.rawValue else { throw .invalidArgument }
+        guard request.remaining <= Self.longestVersion else { throw .invalidArgument }
         let version = try Version(decoding: &request).negotiated()
         let offered = try ClientCapabilities(
             decoding: &request, readingIOMMUFD: memorySettings.policy != .off)

@@ -51,12 +51,8 @@ extension DeviceServer {
     func askToQuiesce() throws(Errno) -> QuiesceState {
         let wasProcessing = isProcessing
         isProcessing = true
-        isAskingToQuiesce = true
-        defer {
-            isProcessing = wasProcessing
-            isAskingToQuiesce = false
-        }
-        return try device.quiesce(on: self)
+        defer { isProcessing = wasProcessing }
+        return try telling { () throws(Errno) in try device.quiesce(on: self) }
     }
 
     /// The client has gone: quiesces the device, then removes everything of that client.
@@ -65,8 +61,8 @@ extension DeviceServer {
     ///   state is still there then.
     func disconnect() throws(Errno) {
         connection?.hangUp()
-        // Whoever asks or tells the device goes on when it has returned.
-        guard !isAskingToQuiesce, !isRemovingClient else { throw .resourceBusy }
+        // Whoever asks or tells the device goes on when it has returned: the next receive or send finds the end.
+        guard !isTellingDevice, !isRemovingClient else { throw .resourceBusy }
         if !isQuiesced, case .pending = try askToQuiesce() {
             pending = .disconnect
             throw .resourceBusy
@@ -80,6 +76,15 @@ extension DeviceServer {
         do throws(Errno) { try disconnect() } catch { requestError = error }
     }
 
+    /// Calls the device with news of its client's memory, of the client, or of a reset. Such calls do not nest: if the
+    /// device finds its client gone in the middle of one, that news waits.
+    func telling<Answer, Failure>(_ call: () throws(Failure) -> Answer) throws(Failure) -> Answer {
+        let wasTelling = isTellingDevice
+        isTellingDevice = true
+        defer { isTellingDevice = wasTelling }
+        return try call()
+    }
+
     /// Removes everything of the client: its memory in ascending order, then resets the device, then interrupts and sockets.
     func dropClient() {
         guard !isRemovingClient else { return }
@@ -91,7 +96,7 @@ extension DeviceServer {
             isRemovingClient = false
         }
         forgetClientMemory()
-        try? device.reset(.lostConnection, on: self)
+        try? telling { () throws(Errno) in try device.reset(.lostConnection, on: self) }
         interrupts.closeAll()
         inbound.reset()
         outbound.reset()

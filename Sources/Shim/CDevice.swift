@@ -39,6 +39,8 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     var resetCallback: ResetCallback?
     var registerCallback: DMACallback?
     var unregisterCallback: DMACallback?
+    var addressSpaceCallback: IOASCallback?
+    var memoryPolicy = CMemoryPolicy()
     /// All there once the server was told that the device can be migrated.
     var migrationCallbacks = vfu_migration_callbacks_t()
     var interruptState = unsafe [InterruptStateCallback?](repeating: nil, count: InterruptKind.allCases.count)
@@ -119,9 +121,11 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     }
 
     func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
-        guard let callback = unsafe quiesceCallback, unsafe callback(context) < 0 else { return .quiesced }
+        guard let callback = unsafe quiesceCallback else { return .quiesced }
+        errno = 0
+        guard unsafe callback(context) < 0 else { return .quiesced }
         let error = callbackError()
-        guard error == .resourceBusy else { throw error }
+        guard error == .resourceBusy else { throw error.rawValue == 0 ? .invalidArgument : error }
         return .pending
     }
 

@@ -27,6 +27,7 @@ public func vfu_create_ctx(
         }
         let device = unsafe CDevice(privateData: pvt)
         device.server = try DeviceServer(device, at: endpoint, waiting: isBlocking ? .blocking : .polling)
+        try device.set(device.memoryPolicy)
         let context = unsafe ContextBlock.make(device)
         unsafe device.context = context
         return unsafe context
@@ -76,6 +77,8 @@ private func run(_ server: DeviceServer) -> CInt {
 public func vfu_destroy_ctx(_ vfu_ctx: OpaquePointer!) {
     guard let vfu_ctx = unsafe vfu_ctx else { return }
     let device = unsafe device(vfu_ctx)
+    // What is being used further up the stack stays.
+    guard device.server?.isCallingOut != true else { return }
     device.server?.close()
     device.server = nil
     unsafe ContextBlock.destroy(vfu_ctx)

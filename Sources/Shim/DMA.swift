@@ -11,7 +11,8 @@ public func vfu_setup_device_dma(
     _ dma_unregister: DMACallback!
 ) -> CInt {
     result { () throws(Errno) in
-        try unsafe server(vfu_ctx).enableDMA(maxRegions: max_regions)
+        // More than half the address space is as good as no limit.
+        try unsafe server(vfu_ctx).enableDMA(maxRegions: max_regions < 0 ? Int.max : max_regions)
         unsafe device(vfu_ctx).registerCallback = dma_register
         unsafe device(vfu_ctx).unregisterCallback = dma_unregister
         unsafe ContextBlock.refreshTranslator(of: vfu_ctx)

@@ -21,13 +21,15 @@ public func vfu_addr_to_sgl(
     _ max_nr_sgs: Int, _ prot: CInt
 ) -> CInt {
     do throws(Errno) {
+        // A size_t: without its top bit it is still more than there can be.
         let count = try unsafe ContextBlock.translator(of: vfu_ctx).translate(
             UInt64(UInt(bitPattern: dma_addr)), UInt64(UInt(bitPattern: len)), AccessRights(protection: prot),
-            into: entries(sgl), capacity: max_nr_sgs)
+            into: entries(sgl), capacity: max_nr_sgs & Int.max)
         if count < 0 { errno = 0 }
         return CInt(clamping: count)
     } catch {
-        return unsafe failure(server(vfu_ctx).isDMAEnabled ? error : .invalidArgument)
+        let isEnabled = unsafe ContextBlock.withServer(of: vfu_ctx) { $0.isDMAEnabled }
+        return failure(isEnabled ? error : .invalidArgument)
     }
 }
 
@@ -45,17 +47,47 @@ public func vfu_sgl_get(
     guard flags == 0, cnt > 0, let entries = unsafe entries(sgl), let iov = unsafe iov else {
         return failure(.invalidArgument)
     }
+    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+    if translator.hasSynchronizedMemory { return unsafe synchronizedGet(translator, entries, iov, cnt) }
     do throws(Errno) {
-        let translator = unsafe ContextBlock.translator(of: vfu_ctx)
-        var place = 0
-        repeat {
-            let entry = unsafe entries[place]
-            unsafe iov[place].iov_base = try translator.localAddress(of: entry)
-            unsafe iov[place].iov_len = Int(truncatingIfNeeded: entry.length)
-            place &+= 1
-        } while place < cnt
+        try unsafe get(translator, entries, iov, cnt)
         return 0
     } catch {
+        return failure(error)
+    }
+}
+
+/// The local addresses of `count` entries, at least one.
+@inline(__always)
+private func get(
+    _ translator: Translator, _ entries: UnsafeMutablePointer<SGEntry>, _ iov: UnsafeMutablePointer<iovec>,
+    _ count: Int
+) throws(Errno) {
+    var place = 0
+    repeat {
+        let entry = unsafe entries[place]
+        unsafe iov[place].iov_base = try translator.localAddress(of: entry)
+        unsafe iov[place].iov_len = Int(truncatingIfNeeded: entry.length)
+        place &+= 1
+    } while place < count
+}
+
+/// The same where dma-bufs may be among them: their exporters are told that the use begins.
+@inline(never)
+private func synchronizedGet(
+    _ translator: Translator, _ entries: UnsafeMutablePointer<SGEntry>, _ iov: UnsafeMutablePointer<iovec>,
+    _ count: Int
+) -> CInt {
+    var begun = 0
+    do throws(Errno) {
+        try unsafe get(translator, entries, iov, count)
+        while begun < count {
+            try translator.beginAccess(unsafe entries[begun])
+            begun += 1
+        }
+        return 0
+    } catch {
+        for place in 0..<begun { translator.endAccess(unsafe entries[place]) }
         return failure(error)
     }
 }
@@ -64,7 +96,9 @@ public func vfu_sgl_get(
 public func vfu_sgl_put(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int
 ) {
-    unsafe markDirty(vfu_ctx, sgl, cnt)
+    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+    guard translator.mindsUses, cnt > 0, let entries = unsafe entries(sgl) else { return }
+    for place in 0..<cnt { translator.put(unsafe entries[place]) }
 }
 
 @c @implementation
@@ -77,10 +111,12 @@ public func vfu_sgl_read(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ sg_cnt: Int, _ data: UnsafeMutableRawPointer!,
     _ flags: CInt
 ) -> CInt {
-    result { () throws(Errno) in
-        let entry = unsafe try single(sgl, sg_cnt, flags)
-        guard let data = unsafe data else { throw .badAddress }
-        try unsafe server(vfu_ctx).read(entry, into: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+    unsafe ContextBlock.withServer(of: vfu_ctx) { server in
+        result { () throws(Errno) in
+            let entry = unsafe try single(sgl, sg_cnt, flags)
+            guard let data = unsafe data else { throw .badAddress }
+            try unsafe server.read(entry, into: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+        }
     }
 }
 
@@ -89,11 +125,12 @@ public func vfu_sgl_write(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ sg_cnt: Int, _ data: UnsafeMutableRawPointer!,
     _ flags: CInt
 ) -> CInt {
-    result { () throws(Errno) in
-        let entry = unsafe try single(sgl, sg_cnt, flags)
-        guard let data = unsafe data else { throw .badAddress }
-        try unsafe server(vfu_ctx).write(
-            entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+    unsafe ContextBlock.withServer(of: vfu_ctx) { server in
+        result { () throws(Errno) in
+            let entry = unsafe try single(sgl, sg_cnt, flags)
+            guard let data = unsafe data else { throw .badAddress }
+            try unsafe server.write(entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+        }
     }
 }
 

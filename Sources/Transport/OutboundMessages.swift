@@ -15,7 +15,12 @@ package import VFIOUserWire
     private var failure: Errno?
     private let isSocket: Bool
     /// Milliseconds that one flush may take; `nil`: any time.
-    package var stallLimit: Int?
+    package var stallLimit: Int? {
+        get { limit }
+        set { limit = newValue }
+    }
+    /// Nothing outside can be in the middle of changing it, so reading it is not checked.
+    private var limit: Int?
 
     /// - Parameter isSocket: false for a pipe, which carries no descriptors.
     package init(isSocket: Bool = true) throws(Errno) {
@@ -72,18 +77,20 @@ package import VFIOUserWire
     private static let pieceByteCount = 256 << 10
 
     /// Sends everything that waits and the rest of the message committed last, which `fill` appends piece by piece;
-    /// bytes it does not give are zeros.
+    /// bytes it does not give are zeros. The peer may take a millisecond longer per 16 KiB than for a flush.
     ///
     /// - Throws: as ``flush(to:)``; part of the message may have been sent.
     package func stream(
         _ count: Int, to descriptor: CInt, _ fill: (inout OutputRawSpan) -> Void
     ) throws(Errno) {
+        try reportFailure()
+        var patience: Patience? = Patience(stallLimit.map { $0 + count >> 14 })
         var remaining = count
         while remaining > 0 {
             let length = min(remaining, Self.pieceByteCount)
             rewindIfEmpty()
             if length > memory.capacity - end {
-                try flush(to: descriptor)
+                try drain(to: descriptor, [], &patience)
                 rewindIfEmpty()
             }
             // Bytes behind all that waits are nobody else's.
@@ -95,7 +102,7 @@ package import VFIOUserWire
             }
             end += length
             remaining -= length
-            try flush(to: descriptor)
+            try drain(to: descriptor, [], &patience)
         }
     }
 
@@ -108,20 +115,30 @@ package import VFIOUserWire
 
     /// Sends everything that waits, descriptors with its first byte.
     package func flush(to descriptor: CInt, descriptors: [CInt]) throws(Errno) {
-        if let failure {
-            reset()
-            throw failure
-        }
+        try reportFailure()
         guard start < end else { return }
-        var attached = descriptors.isEmpty ? 0 : descriptors.count
         var patience: Patience?
+        try drain(to: descriptor, descriptors, &patience)
+    }
+
+    /// Throws what kept earlier messages from being sent, once.
+    private func reportFailure() throws(Errno) {
+        guard let failure else { return }
+        reset()
+        throw failure
+    }
+
+    /// Sends everything that waits. The peer's time begins to run when it first keeps this waiting, if it does not already.
+    private func drain(to descriptor: CInt, _ descriptors: [CInt], _ patience: inout Patience?) throws(Errno)
+    {
+        var attached = descriptors.isEmpty ? 0 : descriptors.count
         while start < end {
             let count = sendOnce(to: descriptor, descriptors, attached)
             if count >= 0 {
                 attached = 0
                 start += count
             } else if count == -Int(EAGAIN) {
-                let begun = patience ?? Patience(stallLimit)
+                let begun = patience ?? Patience(limit)
                 patience = begun
                 guard begun.waitToWrite(descriptor) else {
                     reset()

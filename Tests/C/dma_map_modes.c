@@ -173,6 +173,19 @@ TEST(unaligned_offset)
     }
 }
 
+/* What lies beyond the end of the file is the client's affair. */
+TEST(file_shorter_than_the_region)
+{
+    struct session *s = device();
+    int fd = guest_file(PS);
+
+    dma_map(s, DMA_RW | DMA_MMAP, 0, BASE, 4 * PS, fd);
+    assert_int_equal(registered(0)->mapping.iov_len, 4 * PS);
+    ((volatile uint8_t *)registered(0)->vaddr)[PS - 1] = 1;
+    assert_true(mapped(s, BASE, 4 * PS));
+    close(fd);
+}
+
 TEST(file_that_cannot_be_mapped)
 {
     struct session *s = device();
@@ -228,6 +241,7 @@ int main(void)
         CASE(mapping_protection),
         CASE(unaligned_size),
         CASE(unaligned_offset),
+        CASE(file_shorter_than_the_region),
         CASE(file_that_cannot_be_mapped),
         CASE(regions_of_one_file_share_one_fd),
     };

@@ -30,8 +30,11 @@ vfu_create_ctx
 vfu_create_ioeventfd
 vfu_destroy_ctx
 vfu_device_quiesced
+vfu_dma_info_user_va
 vfu_get_poll_fd
 vfu_get_private
+vfu_iommufd_attached_ioas
+vfu_iommufd_in_use
 vfu_irq_trigger
 vfu_log
 vfu_pci_add_capability
@@ -44,9 +47,15 @@ vfu_pci_set_id
 vfu_realize_ctx
 vfu_run_ctx
 vfu_setup_device_dma
+vfu_setup_device_guard_dma
+vfu_setup_device_ioas_cb
+vfu_setup_device_iommufd
+vfu_setup_device_iova_allocator
+vfu_setup_device_iova_limits
 vfu_setup_device_migration_callbacks
 vfu_setup_device_nr_irqs
 vfu_setup_device_quiesce_cb
+vfu_setup_device_require_sealed
 vfu_setup_device_reset_cb
 vfu_setup_irq_state_callback
 vfu_setup_log
@@ -101,7 +110,7 @@ PROGRAM
         env -i LD_LIBRARY_PATH="$prefix/lib" "$work/program" "$work/socket" && [ ! -e "$work/socket" ]
 }
 
-check 'exactly the 34 symbols of the C API' same_symbols
+check 'exactly the 34 symbols of libvfio-user and the 9 of vfu-ext.h' same_symbols
 check 'soname libvfio-user.so.0' has_soname
 check 'needs no Swift library' needs_little
 check 'a C program links and runs' links_and_runs

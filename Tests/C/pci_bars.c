@@ -66,6 +66,14 @@ TEST(sizing_narrow_bars)
     }
 }
 
+static uint64_t region_size(struct session *s, uint32_t index)
+{
+    struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
+
+    memcpy(&info, request(s, VFIO_USER_DEVICE_GET_REGION_INFO, &info, sizeof(info))->data, sizeof(info));
+    return info.size;
+}
+
 TEST(sizing_wide_bars)
 {
     static const uint64_t sizes[] = {UINT64_C(4) << 30, UINT64_C(8) << 30, UINT64_C(16) << 30};
@@ -84,6 +92,8 @@ TEST(sizing_wide_bars)
         value = config_get(s, offset, 4) | config_get(s, offset + 4, 4) << 32;
         assert_int_equal(value & 0xf, 4);
         assert_int_equal(~(value & ~UINT64_C(0xf)) + 1, sizes[i]);
+        assert_int_equal(region_size(s, 2 * i), sizes[i]);
+        assert_int_equal(region_size(s, 2 * i + 1), 0);
     }
 }
 

@@ -123,12 +123,39 @@ TEST(memory_while_resetting)
     }
 }
 
+/* Until the device is quiesced it may go on, except for copies by messages. */
+TEST(memory_while_quiescing)
+{
+    struct session *s;
+    uint8_t sg[40], data[8] = {0};
+    struct iovec iov;
+    uint16_t id;
+
+    NOT_ON_REFERENCE("it aborts");
+    s = device(true);
+    calls.behave[CALL_QUIESCE].error = EBUSY;
+    id = send_request(s, VFIO_USER_DEVICE_RESET, NULL, 0);
+    assert_busy(s);
+    assert_int_equal(vfu_addr_to_sgl(s->ctx, (vfu_dma_addr_t)BASE, 8, (dma_sg_t *)sg, 1, PROT_WRITE), 1);
+    assert_int_equal(vfu_sgl_get(s->ctx, (dma_sg_t *)sg, &iov, 1, 0), 0);
+    vfu_sgl_put(s->ctx, (dma_sg_t *)sg, &iov, 1);
+    assert_int_equal(vfu_sgl_write(s->ctx, (dma_sg_t *)sg, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+    assert_int_equal(vfu_sgl_read(s->ctx, (dma_sg_t *)sg, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+    assert_fails(vfu_sgl_read(s->ctx, (dma_sg_t *)sg, 1, data, 0), EBUSY);
+    assert_fails(vfu_sgl_write(s->ctx, (dma_sg_t *)sg, 1, data, 0), EBUSY);
+    assert_true(nothing_to_receive(s->client));
+    assert_int_equal(vfu_device_quiesced(s->ctx, 0), 0);
+    assert_success(s, receive(s), id, VFIO_USER_DEVICE_RESET);
+    assert_int_equal(vfu_sgl_write(s->ctx, (dma_sg_t *)sg, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(memory_while_registering),
         CASE(memory_while_unregistering),
         CASE(memory_while_resetting),
+        CASE(memory_while_quiescing),
     };
     return RUN(tests);
 }

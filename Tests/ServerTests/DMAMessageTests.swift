@@ -311,7 +311,7 @@ import VFIOUserWire
         let write = message(
             .regionWrite, bytes(UInt64(0), UInt32(0), UInt32(48)) + [UInt8](repeating: 1, count: 48),
             flags: .noReply)
-        let batch = Array(repeatElement(write, count: 1400).joined())
+        let batch = repeated(write, 1400)
         let client = Background {
             var answered = false
             for round in 0..<24 {

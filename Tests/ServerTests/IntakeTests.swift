@@ -16,8 +16,8 @@ import VFIOUserWire
     }
 
     @Test func beforeRealizeAndAttach() throws {
-        let (_, theirs) = try File.socketPair()
-        let server = try TestDevice().server(at: .connected(FileDescriptor(rawValue: dup(theirs))))
+        let (_, theirs) = try RawPeer.pair()
+        let server = try TestDevice().server(at: .connected(theirs))
         #expect(throws: Errno.invalidArgument) { try server.poll() }
         try server.realize()
         #expect(throws: Errno.socketNotConnected) { try server.poll() }

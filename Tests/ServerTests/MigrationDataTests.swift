@@ -9,7 +9,7 @@ import VFIOUserWire
     /// A request to read; `argsz` fits if not given.
     private func read(
         _ client: MigrationClient, _ size: UInt32, argsz: UInt32? = nil, then extra: [UInt8] = []
-    ) throws -> MigrationReply {
+    ) throws -> Received {
         var request = MigrationData(size: size)
         if let argsz { request.argsz = argsz }
         return try client.call(.migDataRead, payload(request, then: extra))
@@ -17,7 +17,7 @@ import VFIOUserWire
 
     private func write(
         _ client: MigrationClient, _ size: UInt32, _ data: [UInt8], argsz: UInt32? = nil
-    ) throws -> MigrationReply {
+    ) throws -> Received {
         var request = MigrationData(size: size)
         if let argsz { request.argsz = argsz }
         return try client.call(.migDataWrite, payload(request, then: data))
@@ -31,7 +31,7 @@ import VFIOUserWire
         #expect(try client.setState(.init(state)).error == nil)
         let reply = try read(client, 4)
         if state == .preCopy || state == .stopCopy {
-            #expect(try reply.payload == payload(MigrationData(size: 4), then: [1, 2, 3, 4]))
+            #expect(reply.payload == payload(MigrationData(size: 4), then: [1, 2, 3, 4]))
         } else {
             #expect(reply.error == .invalidArgument)
             #expect(device.image.count == 4)
@@ -78,7 +78,7 @@ import VFIOUserWire
         let client = try MigrationClient(device)
         #expect(try client.setState(.preCopy).error == nil)
         let reply = try read(client, 1, then: [1, 2, 3])
-        #expect(try reply.payload == payload(MigrationData(size: 1), then: [5, 0, 0, 0]))
+        #expect(reply.payload == payload(MigrationData(size: 1), then: [5, 0, 0, 0]))
         // Request and size together exceed a message.
         let long = try read(client, 1 << 20, then: [UInt8](repeating: 0, count: 1000))
         #expect(long.error == .invalidArgument)
@@ -120,7 +120,7 @@ import VFIOUserWire
         let client = try MigrationClient(device)
         #expect(try client.setState(command == .migDataRead ? .stopCopy : .resuming).error == nil)
         _ = device.takeStates()
-        let whole = try payload(MigrationData(size: 0))
+        let whole = payload(MigrationData(size: 0))
         for count in 0..<8 {
             #expect(try client.call(command, Array(whole[..<count])).error == .invalidArgument)
         }
@@ -147,15 +147,16 @@ import VFIOUserWire
         let client = try MigrationClient(device)
         #expect(try client.setState(.stopCopy).error == nil)
         let size = UInt32(Limits.maxTransferByteCount)
-        let reply = try client.callForLongReply(.migDataRead, payload(MigrationData(size: size)))
+        let reply = try client.callAtLength(.migDataRead, payload(MigrationData(size: size)))
         #expect(try reply.decode(MigrationData.self) == MigrationData(size: size))
         #expect(reply.payload.count == 8 + Int(size))
         #expect(reply.payload[8...].allSatisfy { $0 == 0xa7 })
 
         #expect(try client.setState(.resuming).error == nil)
-        try client.send(.migDataWrite, payload(MigrationData(size: size), then: Array(reply.payload[8...])))
-        while client.hasNothing { _ = try client.server.poll() }
-        #expect(try client.receive().error == nil)
+        let data = Array(reply.payload[8...])
+        #expect(
+            try client.callAtLength(.migDataWrite, payload(MigrationData(size: size), then: data)).error
+                == nil)
         #expect(device.restored == Int(size))
     }
 

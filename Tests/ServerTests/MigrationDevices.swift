@@ -1,45 +1,7 @@
-import CLinux
-import Glibc
 import SystemPackage
 import VFIOUserAddressSpace
-import VFIOUserSystem
 
 @testable import VFIOUserServer
-
-/// A file of anonymous memory.
-struct MemoryFile: ~Copyable {
-    let file: OwnedFD
-    var number: CInt { file.number }
-
-    init(size: Int) throws {
-        // A literal, and so a C string.
-        let file = OwnedFD(adopting: try unsafe clx_memfd("vfio-user-test", 0).orErrno())
-        guard ftruncate(file.number, size) == 0 else { throw Errno(rawValue: errno) }
-        self.file = file
-    }
-
-    /// All of its bytes.
-    func bytes() throws -> [UInt8] {
-        var status = stat()
-        // The call fills the structure.
-        guard unsafe fstat(number, &status) == 0 else { throw Errno(rawValue: errno) }
-        return try read(0, Int(status.st_size))
-    }
-
-    func read(_ offset: Int, _ count: Int) throws -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: count)
-        // The whole array.
-        try unsafe bytes.withUnsafeMutableBytes {
-            try unsafe file.descriptor.readFully(into: $0, at: UInt64(offset))
-        }
-        return bytes
-    }
-
-    func write(_ bytes: [UInt8], at offset: Int) throws {
-        // The whole array.
-        try unsafe bytes.withUnsafeBytes { try unsafe file.descriptor.writeFully($0, at: UInt64(offset)) }
-    }
-}
 
 extension DeviceServer {
     /// What a device does that writes to client memory on its own.

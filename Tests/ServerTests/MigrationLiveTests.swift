@@ -1,9 +1,7 @@
 import Glibc
-import Synchronization
 import SystemPackage
 import Testing
 import VFIOUserAddressSpace
-import VFIOUserSystem
 import VFIOUserWire
 
 @testable import VFIOUserServer
@@ -17,7 +15,7 @@ import VFIOUserWire
         static let parts = [4 << 20, 1 << 20]
         static let size = parts[0] + parts[1]
 
-        let memory: MemoryFile
+        let memory: File
         let device: ScribblingDevice
         let client: MigrationClient
         let guest: ScribbleGuest
@@ -25,14 +23,14 @@ import VFIOUserWire
         init(seed: UInt64) throws {
             device = ScribblingDevice(seed: seed)
             client = try MigrationClient(device)
-            memory = try MemoryFile(size: Self.size)
+            memory = try File.memory(Self.size)
             guest = ScribbleGuest(server: client.server, base: Self.base, size: Self.size)
             var offset = 0
             for (part, flags) in zip(
                 Self.parts, [[.read, .write], [.read, .write, .fileIO]] as [DMAMap.Flags])
             {
                 let reply = try client.map(
-                    Self.base + UInt64(offset), UInt64(part), memory.number, flags, offset: UInt64(offset))
+                    Self.base + UInt64(offset), UInt64(part), memory, flags, offset: UInt64(offset))
                 #expect(reply.error == nil)
                 offset += part
             }
@@ -61,10 +59,10 @@ import VFIOUserWire
             return pages
         }
 
-        func copyPages(_ pages: some Sequence<Int>, to other: Machine) throws {
+        func copyPages(_ pages: some Sequence<Int>, to other: Machine) {
             for page in pages {
-                try other.memory.write(
-                    memory.read(page * Self.page, Self.page), at: page * Self.page)
+                other.memory.put(
+                    memory.contents(at: page * Self.page, count: Self.page), at: page * Self.page)
             }
         }
 
@@ -98,7 +96,7 @@ import VFIOUserWire
 
         // The source works on its own thread all the time.
         let (device, guest) = (source.device, source.guest)
-        let worker = Worker {
+        let worker = Background {
             var guest = guest
             while !device.shared.withLock({ $0.isEnding }) {
                 if !device.work(20, &guest) { usleep(50) }
@@ -122,13 +120,13 @@ import VFIOUserWire
         waitForWork()
         #expect(try source.asking { try $0.startLogging(UInt64(Machine.page)) }.error == nil)
         try source.setState(.preCopy)
-        try source.copyPages(0..<Machine.size / Machine.page, to: target)
+        source.copyPages(0..<Machine.size / Machine.page, to: target)
         var stream: [UInt8] = []
         for _ in 0..<4 {
             waitForWork()
             let pages = try source.dirtyPages()
             #expect(pages.count > 10, "seed \(seed)")
-            try source.copyPages(pages, to: target)
+            source.copyPages(pages, to: target)
             for _ in 0..<10 { stream += try source.readState(5000) }
         }
         waitForWork()
@@ -137,10 +135,10 @@ import VFIOUserWire
         // Stopped: the rest.
         try source.setState(.stopCopy)
         let atStop = source.scribbler
-        let memoryAtStop = try source.memory.bytes()
-        #expect(try target.memory.bytes() != memoryAtStop, "seed \(seed)")
+        let memoryAtStop = source.memory.contents(at: 0, count: Machine.size)
+        #expect(target.memory.contents(at: 0, count: Machine.size) != memoryAtStop, "seed \(seed)")
         let lastPages = try source.dirtyPages()
-        try source.copyPages(lastPages, to: target)
+        source.copyPages(lastPages, to: target)
         while true {
             let piece = try source.readState(7777)
             if piece.isEmpty { break }
@@ -159,7 +157,7 @@ import VFIOUserWire
         }
         try target.setState(.running)
         #expect(target.scribbler == atStop, "seed \(seed)")
-        #expect(try target.memory.bytes() == memoryAtStop, "seed \(seed)")
+        #expect(target.memory.contents(at: 0, count: Machine.size) == memoryAtStop, "seed \(seed)")
 
         // And goes on as the first one would have.
         var model = (device: atStop, memory: ScribbleArray(bytes: memoryAtStop))
@@ -167,8 +165,8 @@ import VFIOUserWire
         var there = target.guest
         #expect(target.device.work(1000, &there))
         #expect(target.scribbler == model.device, "seed \(seed)")
-        #expect(try target.memory.bytes() == model.memory.bytes, "seed \(seed)")
-        #expect(try source.memory.bytes() == memoryAtStop, "seed \(seed)")
+        #expect(target.memory.contents(at: 0, count: Machine.size) == model.memory.bytes, "seed \(seed)")
+        #expect(source.memory.contents(at: 0, count: Machine.size) == memoryAtStop, "seed \(seed)")
     }
 
     /// A state that came in part is refused, and a stopped device can go on where it was.

@@ -12,25 +12,26 @@ import VFIOUserWire
     /// More than a reply holds: made while it is sent, and the next reply follows in step.
     @Test func longReport() throws {
         let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
+        let memory = try File.memory(4096)
         let size: UInt64 = 24 << 20
-        #expect(try client.map(0, size, memory.number).error == nil)
+        #expect(try client.map(0, size, memory).error == nil)
         #expect(try client.startLogging(4096).error == nil)
         let marked: [UInt64] = [0, 1, 2000, 4095, 6143]
         for page in marked { try client.server.markDirty(page * 4096, 1) }
         #expect(try client.report(0, size, 1, argsz: 32 + 3 << 20 - 1).error == .invalidArgument)
 
         // A bit for every byte, with a request before and one behind.
-        try client.send(.deviceFeature, payload(DeviceFeature(.init(.migration, .get), argsz: 16)))
-        try client.send(
+        try client.peer.request(.deviceFeature, payload(DeviceFeature(.init(.migration, .get), argsz: 16)))
+        try client.peer.request(
             .deviceFeature,
             payload(
                 DeviceFeature(.init(.dmaLoggingReport, .get), argsz: 32 + 3 << 20),
                 DMALoggingReport(iova: 0, length: size, pageSize: 1)))
-        try client.send(.deviceFeature, payload(DeviceFeature(.init(.migDeviceState, .get), argsz: 16)))
-        var replies: [MigrationReply] = []
-        let worker = Worker {
-            for _ in 0..<3 { if let reply = try? client.receive() { replies.append(reply) } }
+        try client.peer.request(
+            .deviceFeature, payload(DeviceFeature(.init(.migDeviceState, .get), argsz: 16)))
+        var replies: [Received] = []
+        let worker = Background {
+            for _ in 0..<3 { if let reply = try? client.peer.receive() { replies.append(reply) } }
         }
         #expect(try client.server.poll() == 3)
         worker.join()
@@ -48,17 +49,17 @@ import VFIOUserWire
     /// Without a reply nothing is sent, and nothing cleared.
     @Test func longReportUnanswered() throws {
         let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
-        #expect(try client.map(0, 24 << 20, memory.number).error == nil)
+        let memory = try File.memory(4096)
+        #expect(try client.map(0, 24 << 20, memory).error == nil)
         #expect(try client.startLogging(4096).error == nil)
         try client.server.markDirty(0, 1)
-        try client.send(
+        try client.peer.request(
             .deviceFeature,
             payload(
                 DeviceFeature(.init(.dmaLoggingReport, .get), argsz: .max),
                 DMALoggingReport(iova: 0, length: 24 << 20, pageSize: 1)), flags: .noReply)
         #expect(try client.server.poll() == 1)
-        #expect(client.hasNothing)
+        #expect(client.peer.isQuiet)
         #expect(try client.state() == .running)
         #expect(try client.bits(0, 24 << 20, 4096).first == 1)
     }
@@ -67,18 +68,18 @@ import VFIOUserWire
     @Test func longReportCutShort() throws {
         let device = RecordingDevice()
         let client = try MigrationClient(device)
-        let memory = try MemoryFile(size: 4096)
-        #expect(try client.map(0, 24 << 20, memory.number).error == nil)
+        let memory = try File.memory(4096)
+        #expect(try client.map(0, 24 << 20, memory).error == nil)
         #expect(try client.startLogging(4096).error == nil)
-        try client.send(
+        try client.peer.request(
             .deviceFeature,
             payload(
                 DeviceFeature(.init(.dmaLoggingReport, .get), argsz: .max),
                 DMALoggingReport(iova: 0, length: 24 << 20, pageSize: 1)))
-        let worker = Worker {
+        let worker = Background {
             var bytes = [UInt8](repeating: 0, count: 100_000)
             // The array's bytes.
-            _ = unsafe recv(client.socket.number, &bytes, bytes.count, 0)
+            _ = unsafe recv(client.peer.number, &bytes, bytes.count, 0)
             client.leave()
         }
         _ = try client.server.poll()
@@ -91,9 +92,9 @@ import VFIOUserWire
     /// Bitmaps beyond every measure, on mappings that cost the client nothing.
     @Test func hugeRanges() throws {
         let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
+        let memory = try File.memory(4096)
         let size: UInt64 = 8 << 40
-        #expect(try client.map(0, size, memory.number, [.read, .write, .fileIO]).error == nil)
+        #expect(try client.map(0, size, memory, [.read, .write, .fileIO]).error == nil)
         #expect(try client.startLogging(1).error == .noMemory)
         #expect(try client.startLogging(4096).error == nil)
         try client.server.markDirty(size - 1, 1)
@@ -106,9 +107,9 @@ import VFIOUserWire
     /// A bit for very much, of a mapping less huge for the sake of builds without optimisation.
     @Test func hugePages() throws {
         let client = try MigrationClient(RecordingDevice())
-        let memory = try MemoryFile(size: 4096)
+        let memory = try File.memory(4096)
         let size: UInt64 = 64 << 30
-        #expect(try client.map(0, size, memory.number, [.read, .write, .fileIO]).error == nil)
+        #expect(try client.map(0, size, memory, [.read, .write, .fileIO]).error == nil)
         #expect(try client.startLogging(4096).error == nil)
         try client.server.markDirty(size - 1, 1)
         let bits = try client.bits(0, size, 8 << 20)

@@ -9,9 +9,9 @@ import VFIOUserWire
 /// What migration states do to other commands, and quiescing.
 @Suite struct MigrationPipelineTests {
     /// A request of each command that succeeds in RUNNING.
-    static func requests() throws -> [(Command, [UInt8])] {
+    static func requests() -> [(Command, [UInt8])] {
         let access = RegionAccess(offset: 0, region: 0, count: 4)
-        return try [
+        return [
             (.dmaMap, payload(DMAMap(flags: [.read], offset: 0, address: 0x1000, size: 0x1000))),
             (.dmaUnmap, payload(DMAUnmap.everything)),
             (.deviceGetInfo, payload(DeviceInfo(flags: [], regionCount: 0, irqTypeCount: 0))),
@@ -31,7 +31,7 @@ import VFIOUserWire
         let device = RecordingDevice()
         let client = try MigrationClient(device)
         #expect(try client.setState(.init(state)).error == nil)
-        for (command, body) in try Self.requests() {
+        for (command, body) in Self.requests() {
             let allowed: Bool
             switch (state, command) {
             case (.stop, .regionRead), (.stop, .regionWrite): allowed = true
@@ -48,16 +48,16 @@ import VFIOUserWire
 
     /// Small posted writes are like writes that come alone.
     @Test func multipleWrites() throws {
-        let (near, far) = try MigrationClient.socketPair()
+        let (near, far) = try File.socketPair()
         let device = RecordingDevice()
         let server = try DeviceServer(
-            device, at: .connected(FileDescriptor(rawValue: far)), waiting: .polling)
+            device, at: .connected(FileDescriptor(rawValue: dup(far))), waiting: .polling)
         try server.setRegion(.bar0, Region(size: 4096, flags: [.readWrite, .memory]))
         try server.enableMigration()
         var offered = ClientCapabilities()
         offered.writeMultiple = true
-        let client = try MigrationClient(server, by: near, offered)
-        let batch = try payload(RegionWriteMulti(count: 1), then: [UInt8](repeating: 0, count: 24))
+        let client = try MigrationClient(server, by: RawPeer(near), offered)
+        let batch = payload(RegionWriteMulti(count: 1), then: [UInt8](repeating: 0, count: 24))
         #expect(try client.setState(.stop).error == nil)
         #expect(try client.call(.regionWriteMulti, batch).error == nil)
         #expect(try client.setState(.stopCopy).error == nil)
@@ -73,19 +73,19 @@ import VFIOUserWire
         let server = try DeviceServer(device, at: .path(path), waiting: .polling)
         defer { server.close() }
         try server.enableMigration()
-        var client = try MigrationClient(server, by: connect(to: path))
+        var client = try MigrationClient(server, by: RawPeer(connectingTo: path))
         #expect(try client.setState(.preCopy).error == nil)
         #expect(try client.call(.deviceReset).error == nil)
         #expect(try client.state() == .preCopy)
         client.leave()
         #expect(throws: Errno.socketNotConnected) { try server.poll() }
         #expect(device.calls.last == .reset(.lostConnection))
-        client = try MigrationClient(server, by: connect(to: path))
+        client = try MigrationClient(server, by: RawPeer(connectingTo: path))
         #expect(try client.state() == .preCopy)
         #expect(try client.setState(.stopCopy).error == nil)
         client.leave()
         #expect(throws: Errno.socketNotConnected) { try server.poll() }
-        client = try MigrationClient(server, by: connect(to: path))
+        client = try MigrationClient(server, by: RawPeer(connectingTo: path))
         #expect(try client.state() == .stopCopy)
         client.leave()
     }
@@ -108,7 +108,7 @@ import VFIOUserWire
         let client = try MigrationClient(device)
         // An argsz that no operation accepts: quiescing comes first.
         let flags = DeviceFeature.Flags(rawValue: UInt32(feature) | operations.rawValue)
-        let body = try payload(DeviceFeature(flags, argsz: 0))
+        let body = payload(DeviceFeature(flags, argsz: 0))
         #expect(try client.call(.deviceFeature, body).error == .invalidArgument)
         #expect(device.calls == (expected ? [.quiesce] : []))
         device.calls = []
@@ -129,24 +129,24 @@ import VFIOUserWire
         let device = RecordingDevice()
         let client = try MigrationClient(device)
         device.quiesceAnswer = .pending
-        let body = try payload(
+        let body = payload(
             DeviceFeature(.init(.migDeviceState, .set), argsz: 16), MigrationDeviceState(.stopCopy))
-        try client.send(.deviceFeature, body)
+        try client.peer.request(.deviceFeature, body)
         #expect(throws: Errno.resourceBusy) { try client.server.poll() }
         #expect(throws: Errno.resourceBusy) { try client.server.poll() }
-        #expect(client.hasNothing)
+        #expect(client.peer.isQuiet)
         #expect(device.takeStates().isEmpty)
         try client.server.quiesced()
-        #expect(try client.receive().error == nil)
+        #expect(try client.peer.receive().error == nil)
         #expect(device.takeStates() == [.stop, .stopCopy])
 
-        try client.send(
+        try client.peer.request(
             .deviceFeature,
             payload(
                 DeviceFeature(.init(.migDeviceState, .set), argsz: 16), MigrationDeviceState(.running)))
         #expect(throws: Errno.resourceBusy) { try client.server.poll() }
         try client.server.quiesced(error: .permissionDenied)
-        #expect(try client.receive().error == .permissionDenied)
+        #expect(try client.peer.receive().error == .permissionDenied)
         #expect(client.server.migrationState == .stopCopy)
     }
 
@@ -161,7 +161,7 @@ import VFIOUserWire
         let device = Leaver()
         let client = try MigrationClient(device)
         device.leave = { client.leave() }
-        try client.send(
+        try client.peer.request(
             .deviceFeature,
             payload(
                 DeviceFeature(.init(.migDeviceState, .set), argsz: 16), MigrationDeviceState(.stopCopy)))

@@ -1,8 +1,6 @@
 import Glibc
-import Synchronization
 import SystemPackage
 import VFIOUserAddressSpace
-import VFIOUserSystem
 
 @testable import VFIOUserServer
 
@@ -28,7 +26,7 @@ struct Scribbler: Equatable {
 
     /// Returns the page that changed.
     mutating func step<Memory: ScribbleMemory>(_ memory: inout Memory) throws(Errno) -> Int {
-        var random = MigrationRandom(seed: seed)
+        var random = SeededGenerator(seed: seed)
         let count = Int(random.next() % 600) + 1
         // Half of it on few pages, as programs do.
         let span = random.next() % 2 == 0 ? memory.size : memory.size / 16
@@ -99,6 +97,29 @@ struct ScribbleGuest: ScribbleMemory {
     }
 }
 
+/// A value that threads share, behind a lock that the thread sanitizer knows.
+@safe final class Locked<Value> {
+    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private var value: Value
+
+    init(_ value: Value) {
+        self.value = value
+        // Made once, at a place that stays.
+        unsafe pthread_mutex_init(lock, nil)
+    }
+
+    deinit {
+        unsafe pthread_mutex_destroy(lock)
+        unsafe lock.deallocate()
+    }
+
+    func withLock<Result>(_ body: (inout Value) -> Result) -> Result {
+        unsafe pthread_mutex_lock(lock)
+        defer { unsafe pthread_mutex_unlock(lock) }
+        return body(&value)
+    }
+}
+
 /// A device that scribbles into its client's memory all the time, on a thread of its own if it has one.
 ///
 /// Its stream of state is made of records: page number and page, in any order, the last one of a page counts; then
@@ -114,13 +135,13 @@ final class ScribblingDevice: MigratableDevice {
         var changed = Set(0..<Scribbler.pageCount)
     }
 
-    let shared: Mutex<Shared>
+    let shared: Locked<Shared>
     /// Of the stream, not read yet.
     private var outgoing: [UInt8] = []
     private var incoming: [UInt8] = []
     private var isRestored = false
 
-    init(seed: UInt64) { shared = Mutex(Shared(scribbler: Scribbler(seed: seed))) }
+    init(seed: UInt64) { shared = Locked(Shared(scribbler: Scribbler(seed: seed))) }
 
     /// Some steps, if it may. Returns whether it did any.
     func work(_ count: Int, _ memory: inout ScribbleGuest) -> Bool {
@@ -153,15 +174,15 @@ final class ScribblingDevice: MigratableDevice {
             if state == .preCopy { shared.changed = Set(0..<Scribbler.pageCount) }
             if state == .preCopy || state == .stopCopy { takeChanges(&shared) }
             if state == .stopCopy {
-                outgoing += bytes(of: UInt32.max) + bytes(of: shared.scribbler.seed)
-                outgoing += bytes(of: shared.scribbler.steps)
+                outgoing += bytes(UInt32.max) + bytes(shared.scribbler.seed)
+                outgoing += bytes(shared.scribbler.steps)
             }
         }
     }
 
     private func takeChanges(_ shared: inout Shared) {
         for page in shared.changed {
-            outgoing += bytes(of: UInt32(page)) + shared.scribbler.pages[page]
+            outgoing += bytes(UInt32(page)) + shared.scribbler.pages[page]
         }
         shared.changed = []
     }
@@ -194,10 +215,6 @@ final class ScribblingDevice: MigratableDevice {
             incoming.removeFirst(4 + length)
         }
     }
-}
-
-private func bytes(of value: some FixedWidthInteger) -> [UInt8] {
-    (0..<(value.bitWidth / 8)).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) }
 }
 
 private func integer<Value: FixedWidthInteger>(_ bytes: ArraySlice<UInt8>) -> Value {

@@ -27,7 +27,7 @@ import VFIOUserWire
         let reply = try client.unmap(Self.mapped, Self.size, bitmap: bitmap)
         #expect(reply.error == nil)
         #expect(
-            try Array(reply.payload[..<40])
+            Array(reply.payload[..<40])
                 == payload(DMAUnmap(address: Self.mapped, size: Self.size, bitmap: bitmap)))
         #expect(try reply.words(from: 40) == [1 << 10, 1 << 35])
         #expect(reply.payload.count == 56)
@@ -84,7 +84,7 @@ import VFIOUserWire
     @Test func unmapShortPayloads() throws {
         let client = try client()
         #expect(try client.startLogging(Self.page).error == nil)
-        let whole = try payload(
+        let whole = payload(
             DMAUnmap(
                 address: Self.mapped, size: Self.size,
                 bitmap: DMAUnmap.BitmapRequest(pageSize: Self.page, size: 16)))

@@ -14,11 +14,11 @@ import VFIOUserWire
         let peer: RawPeer
 
         init(configure: (DeviceServer) throws -> Void = { _ in }) throws {
-            let (ours, theirs) = try File.socketPair()
-            server = try device.server(at: .connected(FileDescriptor(rawValue: dup(theirs))))
+            let (peer, theirs) = try RawPeer.pair()
+            server = try device.server(at: .connected(theirs))
             try configure(server)
             try server.realize()
-            peer = RawPeer(ours)
+            self.peer = peer
         }
 
         func capabilities(_ text: String?) throws -> ServerCapabilities {
@@ -236,10 +236,9 @@ import VFIOUserWire
         #expect(try Meeting().capabilities("{}").maxDMAMaps == nil)
         #expect(try Meeting().capabilities("{}").pageSizes == nil)
 
-        let (ours, theirs) = try File.socketPair()
+        let (peer, theirs) = try RawPeer.pair()
         let plain = try DeviceServer(
-            TestDevice(), at: .connected(FileDescriptor(rawValue: dup(theirs))), waiting: .polling)
-        let peer = RawPeer(ours)
+            TestDevice(), at: .connected(theirs), waiting: .polling)
         try peer.request(.version, versionPayload(text))
         try plain.attach()
         let reply = String(decoding: try peer.receive().payload.dropFirst(4), as: UTF8.self)

@@ -67,9 +67,8 @@ import VFIOUserWire
 
     /// A client cannot hold a polling server up by sending little by little.
     @Test func drips() throws {
-        let (ours, theirs) = try File.socketPair()
-        let server = try TestDevice().server(at: .connected(FileDescriptor(rawValue: dup(theirs))))
-        let peer = RawPeer(ours)
+        let (peer, theirs) = try RawPeer.pair()
+        let server = try TestDevice().server(at: .connected(theirs))
         let drip = Background {
             for byte in message(1, size: 60_000) + [UInt8](repeating: 32, count: 60) {
                 guard (try? peer.send([byte])) != nil else { return }
@@ -85,12 +84,11 @@ import VFIOUserWire
     /// What a client sends right behind VERSION makes the socket readable.
     @Test(arguments: [WaitingMode.polling, .blocking])
     func requestsBehind(mode: WaitingMode) throws {
-        let (ours, theirs) = try File.socketPair()
+        let (peer, theirs) = try RawPeer.pair()
         let device = TestDevice()
         let server = try device.server(
-            at: .connected(FileDescriptor(rawValue: dup(theirs))), waiting: mode)
+            at: .connected(theirs), waiting: mode)
         try server.realize()
-        let peer = RawPeer(ours)
         try peer.send(Self.version + message(.deviceReset) + message(.deviceReset))
         try server.attach()
         #expect(try peer.receive().header.id == 7)

@@ -36,7 +36,7 @@ struct clx_received {
 
 /*
  * recvmsg() into one buffer, with up to CLX_MAX_FDS descriptors (close-on-exec)
- * stored in fds. Retries on EINTR. flags as for recvmsg().
+ * stored in fds. Does not retry on EINTR. flags as for recvmsg().
  */
 struct clx_received clx_receive(int socket, void *buffer, size_t length, int flags,
                                 int fds[CLX_MAX_FDS]);
@@ -59,7 +59,7 @@ int clx_unix_listen(const char *path, int backlog, int nonblocking);
 int clx_unix_connect(const char *path);
 
 /* accept4() with close-on-exec; nonblocking: -EAGAIN when nobody waits is
- * decided by the listening socket's own flag. Retries on EINTR. */
+ * decided by the listening socket's own flag. Does not retry on EINTR. */
 int clx_accept(int listener);
 
 /* An AF_UNIX stream socket pair, close-on-exec. */

@@ -196,7 +196,7 @@ final class Channel {
         case .ended:
             hasEnded = true
             throw .socketNotConnected
-        case .badControlData(let error), .failed(let error):
+        case .failed(let error):
             lose()
             throw error
         }

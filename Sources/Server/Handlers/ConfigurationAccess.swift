@@ -36,7 +36,9 @@ extension DeviceServer {
             switch segment.handler {
             case .register, .capability:
                 let effect = try configuration.write(segment, from: part)
-                if case .functionLevelReset = effect { try device.reset(.functionLevel, on: self) }
+                if case .functionLevelReset = effect {
+                    try telling { () throws(Errno) in try device.reset(.functionLevel, on: self) }
+                }
                 done += segment.length
             case .callback:
                 let count = try device.writeConfiguration(at: segment.offset, from: part, on: self)

@@ -59,7 +59,7 @@ extension DeviceServer {
 
     /// DEVICE_RESET. Nothing but the device's own method resets anything.
     func resetDevice() throws(Errno) {
-        try device.reset(.device, on: self)
+        try telling { () throws(Errno) in try device.reset(.device, on: self) }
     }
 
     /// The region a request names.

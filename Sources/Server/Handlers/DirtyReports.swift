@@ -53,8 +53,8 @@ extension DeviceServer {
         do throws(Errno) {
             try outbound.stream(rest, to: output) { tail.append(to: &$0) }
         } catch {
-            // Part of the reply may be out, so nothing else can follow it. The next receive finds the end.
-            connection?.hangUp()
+            // Part of the reply may be out, so nothing else can follow it, whatever the reason.
+            lostWhileReplying()
             if !Self.meansDisconnected(error) { throw error }
         }
     }

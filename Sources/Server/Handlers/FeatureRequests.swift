@@ -67,7 +67,7 @@ extension DeviceServer {
         while currentMigrationState != target {
             let next = try currentMigrationState.step(toward: target)
             do throws(Errno) {
-                try device.enter(next, on: self)
+                try telling { () throws(Errno) in try device.enter(next, on: self) }
             } catch {
                 // Stopping half way without an error is what C devices do that set no errno.
                 if error.rawValue == 0 { return }

@@ -51,7 +51,7 @@ extension DeviceServer {
         guard spaces.attachedID != nil else { throw .invalidArgument }
         try renounceAttached()
         try spaces.detach()
-        device.addressSpaceChanged(to: nil, on: self)
+        telling { device.addressSpaceChanged(to: nil, on: self) }
     }
 
     /// IOVA_RANGES.
@@ -106,7 +106,7 @@ extension DeviceServer {
         try renounceAttached()
         try spaces.attach(id)
         let serial = connectionSerial
-        device.addressSpaceChanged(to: id, on: self)
+        telling { device.addressSpaceChanged(to: id, on: self) }
         guard serial == connectionSerial else { throw .socketNotConnected }
         var next = spaces.firstMapping(in: id)
         while let mapping = next {

@@ -48,13 +48,15 @@ refuse() {
     fi
 }
 
+# declared COMPILER HEADER: the functions of a header and of those it includes.
 declared() {
-    printf '#include <vfio-user/libvfio-user.h>\n' | "$1" -std=gnu11 -I "$include" -E -P -x c - |
+    printf '#include <vfio-user/%s>\n' "$2" | "$1" -std=gnu11 -I "$include" -E -P -x c - |
         tr '\n' ' ' | grep -oE '\b(vfu_[a-z_]+|dma_sg_size) ?\(' | tr -d ' (' | sort -u
 }
 
+# tested SOURCE...
 tested() {
-    sed -n 's/^    \(vfu_[a-z_]*\|dma_sg_size\),$/\1/p' api.c | sort -u
+    sed -n 's/^    \(vfu_[a-z_]*\|dma_sg_size\),$/\1/p' "$@" | sort -u
 }
 
 for compiler in "$gcc" "$clang"; do
@@ -62,7 +64,7 @@ for compiler in "$gcc" "$clang"; do
         language=${mode% *}
         cc="$compiler -x $language -std=${mode#* } $warnings -I $include"
         [ "$language" = c ] && cc="$cc -Wstrict-prototypes"
-        for source in bundle-*.c api.c; do
+        for source in bundle-*.c api.c api-ext.c; do
             check "$compiler $mode $source" $cc -c "$source" -o "$work/object.o"
         done
         for source in layouts.c layouts-pci.c layouts-wire.c; do
@@ -91,7 +93,7 @@ for compiler in "$gcc" "$clang"; do
     # From C++ the functions have their C names.
     "$compiler" -x c++ -std=c++17 -I "$include" -c api.c -o "$work/object.o"
     nm -u "$work/object.o" | grep -oE '(vfu_[a-z_]+|dma_sg_size)$' | sort >"$work/names"
-    tested >"$work/tested"
+    tested api.c >"$work/tested"
     check "$compiler names from C++" diff "$work/names" "$work/tested"
 
     # vfu_log(), with a log in C in the place of the library.
@@ -127,9 +129,13 @@ for compiler in "$gcc" "$clang"; do
     bits=$(grep -c '^    BITS(' layouts-pci.c)
     refuse "$compiler bits off by one" "^$bits bit-fields checked, $bits wrong" "$work/layouts"
 
-    declared "$compiler" >"$work/declared"
+    declared "$compiler" libvfio-user.h >"$work/declared"
     check "$compiler every function is tested" diff "$work/declared" "$work/tested"
     check "$compiler 34 functions" test "$(wc -l <"$work/declared")" -eq 34
+    declared "$compiler" vfu-ext.h >"$work/declared"
+    tested api.c api-ext.c >"$work/tested"
+    check "$compiler every function of vfu-ext.h is tested" diff "$work/declared" "$work/tested"
+    check "$compiler 9 functions in vfu-ext.h" test "$(wc -l <"$work/declared")" -eq 43
 done
 
 # Documentation names the parameters that are there.

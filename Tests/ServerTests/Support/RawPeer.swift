@@ -29,6 +29,12 @@ final class RawPeer {
         setPatience(patience)
     }
 
+    /// One end of a new connection, and the other end for a server to own.
+    static func pair() throws(Errno) -> (RawPeer, FileDescriptor) {
+        let (ours, theirs) = try File.socketPair()
+        return (RawPeer(ours), FileDescriptor(rawValue: dup(theirs)))
+    }
+
     /// Connects to a path.
     convenience init(connectingTo path: String) throws(Errno) {
         self.init(File(adopting: try check(unsafe clx_unix_connect(path))))
@@ -100,6 +106,21 @@ final class RawPeer {
             done += received.count
         }
         return buffer
+    }
+
+    /// Takes and forgets all that comes, until the server closes.
+    func drain() {
+        var files: [File] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        var scratch = [CInt](repeating: -1, count: Int(CLX_MAX_FDS))
+        while true {
+            // Room for that many bytes, and for as many descriptors as can come.
+            let received = unsafe buffer.withUnsafeMutableBytes { buffer in
+                unsafe clx_receive(number, buffer.baseAddress, buffer.count, 0, &scratch)
+            }
+            guard received.count > 0 else { return }
+            files += scratch[..<Int(received.fd_count)].map { File(adopting: $0) }
+        }
     }
 
     /// Whether the server has sent nothing, and is still there.
