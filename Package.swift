@@ -103,5 +103,12 @@ let package = Package(
         .testTarget(
             name: "NVMeControllerTests", dependencies: ["NVMeController", systemPackage],
             path: "Tests/NVMeControllerTests", swiftSettings: strict),
+        .testTarget(
+            name: "VFIOUserEndToEndTests",
+            dependencies: [
+                "CLinux", "VFIOUserClient", "VFIOUserServer", "VFIOUserWire", "VFIOUserSystem",
+                "VFIOUserAddressSpace", systemPackage,
+            ],
+            path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
 )
