@@ -144,7 +144,8 @@ import VFIOUserWire
             }
             mapped[page].toggle()
             if mapped[page] {
-                let map = DMAMap(flags: [.read, .write, .mmap], offset: address, address: address, size: 4096)
+                let map = DMAMap(
+                    flags: [.read, .write, .mmap], offset: address, address: address, size: 4096)
                 try change(.dmaMap, encoded(map), [file])
             } else {
                 try change(.dmaUnmap, encoded(DMAUnmap(address: address, size: 4096)))
