@@ -39,8 +39,8 @@ final class NVMeDevice: Device, Host {
         try server.initializePCI(.express)
         try server.setIdentity(
             PCIIdentity(
-                vendor: configuration.vendor, device: 0x0010, subsystemVendor: configuration.vendor,
-                subsystem: 0x0010))
+                vendor: configuration.vendor, device: 0x0001, subsystemVendor: configuration.vendor,
+                subsystem: 0x0001))
         try server.setClass(.nvme)
         try server.addCapability(.powerManagement())
         try server.addCapability(.express(functionLevelReset: true))
@@ -96,8 +96,8 @@ final class NVMeDevice: Device, Host {
             if region == .bar4 {
                 byte = tables[position]
             } else {
-                byte = UInt8(
-                    truncatingIfNeeded: controller.readRegister(position & ~3) >> UInt32(position & 3) * 8)
+                let bits = UInt32(position & 3) * 8
+                byte = UInt8(truncatingIfNeeded: controller.readRegister(position & ~3) >> bits)
             }
             data.storeBytes(of: byte, toByteOffset: place, as: UInt8.self)
         }
