@@ -11,9 +11,6 @@ struct AsyncEvents {
     var masked: UInt8 = 0
     /// Namespaces that changed since the client asked, ascending.
     var changedNamespaces: [UInt32] = []
-
-    /// Whether there may be somebody to tell of something.
-    var canReport: Bool { !pending.isEmpty && !requests.isEmpty }
 }
 
 /// One kind of event: type, information, and the log page that says more.
@@ -35,6 +32,7 @@ extension NVMeController {
     func report(_ event: AsyncEvent) {
         guard isRunning, !events.pending.contains(event) else { return }
         events.pending.append(event)
+        mayReport = true
     }
 
     /// Asynchronous Event Request: completed when there is something to tell.
@@ -43,6 +41,7 @@ extension NVMeController {
             return complete(slot, .tooManyEventRequests)
         }
         events.requests.append(entry.identifier)
+        mayReport = true
         // It holds neither a slot nor a place in the completion queue while it waits.
         release(slot: slot)
         unsafe completions[0].promised &-= 1
@@ -51,6 +50,7 @@ extension NVMeController {
     /// Completes requests with events, of types that are not masked, while the admin queue has room.
     func deliverEvents() {
         guard isRunning else { return }
+        mayReport = false
         var place = 0
         while place < events.pending.count, !events.requests.isEmpty {
             let event = events.pending[place]
@@ -59,7 +59,10 @@ extension NVMeController {
                 continue
             }
             if unsafe !completions[0].hasRoom { refreshHead(0) }
-            guard unsafe completions[0].hasRoom else { return }
+            guard unsafe completions[0].hasRoom else {
+                mayReport = true
+                return
+            }
             // refreshHead may have added an event, never removed one.
             events.pending.remove(at: place)
             events.masked |= 1 << event.type
@@ -71,6 +74,7 @@ extension NVMeController {
 
     /// The client has read a log page: the events it belongs to can be told of again.
     func logPageWasRead(_ page: UInt8) {
+        mayReport = true
         switch page {
         case 1: events.masked &= ~1
         case 2: events.masked &= ~2

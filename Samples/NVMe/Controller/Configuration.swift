@@ -12,8 +12,8 @@ public struct ControllerConfiguration: Sendable {
     public var model = "vfio-user NVMe controller"
     /// Up to 8 ASCII characters.
     public var firmware = "1.0"
-    /// PCI vendor and subsystem vendor id.
-    public var vendor: UInt16 = 0x1b36
+    /// PCI vendor and subsystem vendor id. Linux works round errors of some: this one is known for NVMe over vfio-user.
+    public var vendor: UInt16 = 0x4e58
     /// The qualified name of the subsystem; empty: made of the serial number.
     public var subsystemName = ""
     /// Whether clients may be told to use doorbells in their own memory (Doorbell Buffer Config).

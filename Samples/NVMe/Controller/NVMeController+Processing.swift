@@ -20,7 +20,7 @@ extension NVMeController {
             }
         }
         if pendingSlots > 0 { done &+= reap(wait: false) }
-        if events.canReport { deliverEvents() }
+        if mayReport { deliverEvents() }
         if owesInterrupts || levelIsHigh { signalInterrupts() }
         return done
     }

@@ -25,13 +25,10 @@ public final class NVMeController {
     let queueCount: Int
     /// Identifiers of the submission queues there are.
     let active: UnsafeMutablePointer<UInt16>
-    var activeCount = 0
 
     let slots: UnsafeMutablePointer<Slot>
     let ranges: UnsafeMutablePointer<MemoryRange>
     let vectors: UnsafeMutablePointer<StoreVector>
-    var freeSlot: Int32 = -1
-    var pendingSlots = 0
     /// A page for what is looked at after it was copied: command, PRP list, data structures.
     let scratch: UnsafeMutableRawPointer
     let listScratch: UnsafeMutableRawPointer
@@ -42,24 +39,12 @@ public final class NVMeController {
     let canCache: Bool
     let counters: UnsafeMutablePointer<Counters>
 
-    /// Commands are carried out: enabled, not shut down, no fatal error.
-    var isRunning = false
-    /// Counts resets, so that whoever called out notices one.
-    var resetCount: UInt64 = 0
-    /// Counts changes of client memory.
-    var memoryEpoch: UInt64 = 1
-
+    /// What every turn looks at.
+    let state: UnsafeMutablePointer<TurnState>
     var registers = Registers()
     var features: Features
     var events = AsyncEvents()
     var errorLog = ErrorLog()
-    var shadow = ShadowDoorbells()
-    /// Whether INTx was signalled and its cause has not gone.
-    var levelIsHigh = false
-    /// Completions that no interrupt has told of yet.
-    var owesInterrupts = false
-    /// A client asked for a shutdown that is not complete.
-    var shutdownIsDue = false
     let startTime = ContinuousClock.now
 
     /// A controller that is disabled.
@@ -98,6 +83,8 @@ public final class NVMeController {
         unsafe scratch.initializeMemory(as: UInt8.self, repeating: 0, count: Limit.pageSize)
         unsafe listScratch = .allocate(byteCount: Limit.pageSize, alignment: Limit.pageSize)
         unsafe listScratch.initializeMemory(as: UInt8.self, repeating: 0, count: Limit.pageSize)
+        unsafe state = .allocate(capacity: 1)
+        unsafe state.initialize(to: TurnState())
         let kept = stores.prefix(1024)
         namespaceCount = kept.count
         unsafe namespaces = .allocate(capacity: max(1, kept.count))
@@ -126,6 +113,7 @@ public final class NVMeController {
         unsafe scratch.deallocate()
         unsafe listScratch.deallocate()
         unsafe counters.deallocate()
+        unsafe state.deallocate()
     }
 
     /// What happened so far.

@@ -10,7 +10,9 @@ final class NVMeDevice: Device, Host {
     private var controllerStorage: NVMeController?
     /// The server, which outlives every call.
     private unowned(unsafe) var server: DeviceServer?
-    private var memory: ClientMemory?
+    /// In memory of its own: every command looks there, and it checks no exclusivity.
+    private let memoryStorage: UnsafeMutablePointer<ClientMemory?>
+    private var memory: ClientMemory? { unsafe memoryStorage.pointee }
     private var msixOffset = 0
     /// The tables, for clients that want them there. Interrupts go by eventfd.
     private var tables = [UInt8](repeating: 0, count: NVMeDevice.tableSize)
@@ -23,8 +25,12 @@ final class NVMeDevice: Device, Host {
 
     init() throws(Errno) {
         doorbells = try DoorbellPage()
+        unsafe memoryStorage = .allocate(capacity: 1)
+        unsafe memoryStorage.initialize(to: nil)
         unsafe server = nil
     }
+
+    deinit { unsafe memoryStorage.deallocate() }
 
     /// Makes the controller, and declares all that clients see of it.
     func setUp(
@@ -39,8 +45,8 @@ final class NVMeDevice: Device, Host {
         try server.initializePCI(.express)
         try server.setIdentity(
             PCIIdentity(
-                vendor: configuration.vendor, device: 0x0010, subsystemVendor: configuration.vendor,
-                subsystem: 0x0010))
+                vendor: configuration.vendor, device: 0x0001, subsystemVendor: configuration.vendor,
+                subsystem: 0x0001))
         try server.setClass(.nvme)
         try server.addCapability(.powerManagement())
         try server.addCapability(.express(functionLevelReset: true))
@@ -61,7 +67,7 @@ final class NVMeDevice: Device, Host {
         try server.setInterruptCount(.intx, 1)
         try server.setInterruptCount(.msix, UInt32(configuration.vectors))
         try server.enableDMA()
-        memory = server.clientMemory
+        unsafe memoryStorage.pointee = server.clientMemory
         return controller
     }
 
@@ -96,8 +102,8 @@ final class NVMeDevice: Device, Host {
             if region == .bar4 {
                 byte = tables[position]
             } else {
-                byte = UInt8(
-                    truncatingIfNeeded: controller.readRegister(position & ~3) >> UInt32(position & 3) * 8)
+                let bits = UInt32(position & 3) * 8
+                byte = UInt8(truncatingIfNeeded: controller.readRegister(position & ~3) >> bits)
             }
             data.storeBytes(of: byte, toByteOffset: place, as: UInt8.self)
         }
