@@ -11,6 +11,9 @@ extension DeviceServer {
     /// is kept, and the next ``attach()`` goes on without waiting.
     static let versionGrace = 100
 
+    /// Bytes of the longest VERSION payload that is looked at: taken apart, a text takes many times its length.
+    static let longestVersion = 8192
+
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
@@ -162,6 +165,7 @@ extension DeviceServer {
         _ header: MessageHeader, _ request: consuming Reader, to output: CInt
     ) throws(Errno) -> Settings {
         guard header.command == Command.version.rawValue else { throw .invalidArgument }
+        guard request.remaining <= Self.longestVersion else { throw .invalidArgument }
         let version = try Version(decoding: &request).negotiated()
         let offered = try ClientCapabilities(
             decoding: &request, readingIOMMUFD: memorySettings.policy != .off)

@@ -121,7 +121,7 @@ import VFIOUserWire
         try host.work()
         _ = try good.receive()
         let begin = milliseconds()
-        for round in 0..<30 {
+        for round in 0..<60 {
             do {
                 let gone = try host.connect(0)
                 gone.close()
@@ -140,7 +140,7 @@ import VFIOUserWire
             try host.work()
         }
         // Nobody was waited for.
-        #expect(milliseconds() - begin < 2500)
+        #expect(milliseconds() - begin < 5500)
         let next = try host.connect(0)
         try host.work()
         #expect(try next.receive().error == nil)
@@ -177,7 +177,7 @@ import VFIOUserWire
         let begin = milliseconds()
         for _ in 0..<3 { try stalled.request(.regionRead, bytes(UInt64(0), UInt32(2), UInt32(1 << 20))) }
         try host.work()
-        #expect(milliseconds() - begin >= 300 && milliseconds() - begin < 3000)
+        #expect(milliseconds() - begin >= 300)
         #expect(!host.servers[0].isAttached)
         #expect(host.devices[0].events.last == .reset(.lostConnection))
         try Self.expectService(good, host, "beside a stalled one")
