@@ -130,6 +130,18 @@ import VFIOUserWire
         #expect(try session.peer.receive().header.id == 77)
     }
 
+    /// The same after so many polls in vain that the server has become wary of receiving.
+    @Test func crossingAfterManyEmptyPolls() throws {
+        let setup = try Setup(nil)
+        let session = setup.session
+        for _ in 0..<200 { #expect(try session.server.poll() == 0) }
+        try session.peer.send(message(.regionRead, Self.read, id: 77) + dmaReadReply(id: 1, 0x1000, [5]))
+        #expect(try session.server.readClient(0x1000, 1) == [5])
+        #expect(try session.server.poll() == 1)
+        #expect(try session.peer.receive().header.command == Command.dmaRead.rawValue)
+        #expect(try session.peer.receive().header.id == 77)
+    }
+
     /// Transfers are cut into what the client takes.
     @Test(arguments: [1, 7, 4096, 1 << 20, 5 << 20] as [Int])
     func pieces(limit: Int) throws {

@@ -108,6 +108,46 @@ import VFIOUserWire
         #expect(!meeting.server.isAttached)
     }
 
+    /// A signal ends serve() but costs nobody the connection: the next call goes on.
+    @Test func interruptedService() async {
+        await #expect(processExitsWith: .success) {
+            let path = temporaryPath()
+            let server = try TestDevice().server(at: .path(path), waiting: .blocking)
+            var action = sigaction()
+            unsafe action.__sigaction_handler.sa_handler = { _ in }
+            // A whole structure, without SA_RESTART.
+            _ = unsafe sigaction(SIGUSR1, &action, nil)
+            var interruptions = 0
+            let service = Background {
+                // Threads made here may not get signals otherwise.
+                var all = sigset_t()
+                _ = unsafe sigfillset(&all)
+                _ = unsafe pthread_sigmask(SIG_UNBLOCK, &all, nil)
+                while true {
+                    do throws(Errno) {
+                        try server.serve()
+                    } catch .interrupted {
+                        interruptions += 1
+                    } catch { return }
+                }
+            }
+            let peer = try RawPeer(connectingTo: path)
+            try peer.request(.version, versionPayload(nil))
+            _ = try peer.receive()
+            for _ in 0..<3 {
+                pause(20)
+                service.signal(SIGUSR1)
+                pause(20)
+                try peer.request(.deviceGetInfo, encoded(DeviceInfo()))
+                #expect(try peer.receive().error == nil, "after a signal")
+            }
+            peer.close()
+            _ = shutdown(server.listener.pollNumber, CInt(SHUT_RDWR))
+            service.join()
+            #expect(interruptions > 0, "\(interruptions) interruptions")
+        }
+    }
+
     /// A blocking server takes its time, and serves one client after the other.
     @Test func blocking() throws {
         let path = temporaryPath()
