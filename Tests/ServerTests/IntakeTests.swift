@@ -217,9 +217,10 @@ import VFIOUserWire
         let ram: File
         let events: [File]
 
-        init() throws {
+        /// - Parameter makeEvent: makes what interrupts are signalled with.
+        init(_ makeEvent: () throws -> File = { try .event() }) throws {
             ram = try .memory(0x10000)
-            events = [try .event(), try .event(), try .event()]
+            events = [try makeEvent(), try makeEvent(), try makeEvent()]
             add(.deviceGetInfo, IntakeTests.info)
             add(.dmaMap, encoded(DMAMap(flags: [.read, .write], offset: 0, address: 0, size: 0x8000)), 1)
             add(.dmaMap, encoded(DMAMap(flags: .read, offset: 0, address: 0x10000, size: 0x1000)))

@@ -53,7 +53,7 @@ import VFIOUserWire
     @Test func disconnectAtEveryByte() async {
         await #expect(processExitsWith: .success) {
             let house = try House()
-            let script = try IntakeTests.Script()
+            let script = try IntakeTests.Script { try .memory(8) }
             let version = message(.version, versionPayload(twinCapabilities))
             let messages = [(bytes: version, files: 0)] + script.messages
             let total = messages.map(\.bytes.count).reduce(0, +)
@@ -89,7 +89,7 @@ import VFIOUserWire
     @Test func disconnectDuringDeferredQuiesce() async {
         await #expect(processExitsWith: .success) {
             let house = try House()
-            let script = try IntakeTests.Script()
+            let script = try IntakeTests.Script { try .memory(8) }
             let messages =
                 [(bytes: message(.version, versionPayload(twinCapabilities)), files: 0)] + script.messages
             let served = try house.serves()
@@ -205,7 +205,7 @@ import VFIOUserWire
     @Test func nothingGrows() async {
         await #expect(processExitsWith: .success) {
             let house = try House()
-            let script = try IntakeTests.Script()
+            let script = try IntakeTests.Script { try .memory(8) }
             var sizes: [Int] = []
             for _ in 0..<4 {
                 for _ in 0..<250 {
