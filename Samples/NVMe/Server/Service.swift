@@ -17,12 +17,15 @@ final class Service {
     private let statisticsInterval: Int
     private var isStopping = false
     private var lastActivity = ContinuousClock.now
+    /// When INTx was unmasked, until its level is looked at.
+    private var unmasked: ContinuousClock.Instant?
     private var lastStatistics = ContinuousClock.now
     private var lastCounters: Counters
 
     /// How long after the last command it looks without pause, and how many looks there are per look at the sockets.
     private static let patience = Duration.microseconds(200)
     private static let looks = 256
+    private static let settling = Duration.microseconds(500)
 
     init(
         _ device: NVMeDevice, _ server: DeviceServer, _ controller: NVMeController, logger: Logger,
@@ -62,11 +65,7 @@ final class Service {
                 logger.info("\(isAttached ? "a client is attached" : "the client is gone")")
             }
             var hasWorked = work() > 0
-            if device.wasUnmasked {
-                device.wasUnmasked = false
-                controller.interruptServiced()
-                controller.process()
-            }
+            lookAtLevel()
             if hasWorked || (wasHandled && mustLook) { lastActivity = .now }
             // Sockets cost a system call each time; doorbells do not.
             if mustLook, controller.isEnabled {
@@ -80,6 +79,20 @@ final class Service {
         logger.info("stopping")
         controller.finish()
         server.close()
+    }
+
+    /// INTx is a level, but eventfds carry edges: it is signalled again if it is still high once it was unmasked. Not
+    /// at once: QEMU without KVM takes the first access of the guest's handler, which is the very one that is to
+    /// lower it, for the end of the interrupt.
+    private func lookAtLevel() {
+        if device.wasUnmasked {
+            device.wasUnmasked = false
+            unmasked = .now
+        }
+        guard let time = unmasked, ContinuousClock.now - time >= Self.settling else { return }
+        unmasked = nil
+        controller.interruptServiced()
+        controller.process()
     }
 
     /// Carries out what is there, however much it is, but with a look at the sockets now and then.
@@ -98,6 +111,7 @@ final class Service {
         if controller.isBusy { return 0 }
         guard controller.isEnabled else { return statisticsInterval > 0 ? 1000 : -1 }
         if polls { return 0 }
+        if unmasked != nil { return 1 }
         if mustLook { return ContinuousClock.now - lastActivity < Self.patience ? 0 : 1 }
         // Commands that did not fit into one turn are not announced again.
         if ContinuousClock.now - lastActivity < Self.patience { return 0 }
