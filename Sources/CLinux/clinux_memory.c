@@ -47,6 +47,19 @@ struct clx_mapped clx_map_reserved(size_t length) {
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 }
 
+/*
+ * ThreadSanitizer has addresses that it cannot follow. It refuses them when asked with MAP_FIXED, but with
+ * MAP_FIXED_NOREPLACE alone it asks for address 0 instead, where the kernel then does put something if it may.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FIXED (MAP_FIXED_NOREPLACE | MAP_FIXED)
+#endif
+#endif
+#ifndef FIXED
+#define FIXED MAP_FIXED_NOREPLACE
+#endif
+
 struct clx_mapped clx_map_again(void *base, size_t length, void *at) {
     struct clx_mapped result;
 
@@ -56,7 +69,7 @@ struct clx_mapped clx_map_again(void *base, size_t length, void *at) {
     }
     /* mremap() replaces what is there, so that has to be something of ours. */
     result = mapped(mmap(at, length, PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0));
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | FIXED, -1, 0));
     if (result.base == NULL) {
         return result;
     }

@@ -247,9 +247,9 @@ import VFIOUserWire
         _ = try peer.receive()
         var got: [UInt8] = []
         let timer = try File.event()
-        try host.loop.add(FileDescriptor(rawValue: timer.number)) {
+        try host.loop.add(FileDescriptor(rawValue: timer.number)) { [server = host.servers[0]] in
             _ = timer.events()
-            got = (try? host.servers[0].readClient(0, 2)) ?? []
+            got = (try? server.readClient(0, 2)) ?? []
         }
         // Only the timer's event is there when the loop looks.
         var one: UInt64 = 1
