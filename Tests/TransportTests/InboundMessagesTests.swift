@@ -159,7 +159,7 @@ import VFIOUserWire
             let part = Array(large[sent..<min(sent + 50_000, large.count)])
             try pair.send(part)
             sent += part.count
-            #expect(
+            try #require(
                 messages.receive(from: pair.ours.number, blocking: false, awaited: piece.count) == .received)
         }
         guard case .message(let header, let length) = messages.head(at: piece.count) else {
