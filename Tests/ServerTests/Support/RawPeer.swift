@@ -49,8 +49,12 @@ final class RawPeer {
 
     var number: CInt { socket?.number ?? -1 }
 
-    /// Closes the socket.
-    func close() { socket = nil }
+    /// Closes the socket. The server sees the end at once, even while a process that another test is starting has
+    /// a copy of it.
+    func close() {
+        if number >= 0 { _ = shutdown(number, CInt(SHUT_RDWR)) }
+        socket = nil
+    }
 
     /// Ends the sending side only.
     func endSending() { _ = shutdown(number, CInt(SHUT_WR)) }
