@@ -36,7 +36,10 @@ let package = Package(
         .library(name: "vfio-user", type: .dynamic, targets: ["VFIOUserShim"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-system", from: "1.6.0")
+        .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
+        // For the samples' programs alone.
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     ],
     targets: [
         .systemLibrary(name: "CVFIOUser", path: "Sources/CVFIOUser"),
@@ -68,6 +71,20 @@ let package = Package(
                 ])
             ]),
 
+        .target(name: "CNVMeSystem", path: "Samples/NVMe/System"),
+        .target(
+            name: "NVMeController", dependencies: ["CNVMeSystem", systemPackage],
+            path: "Samples/NVMe/Controller",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "nvme-server",
+            dependencies: [
+                "CNVMeSystem", "NVMeController", "VFIOUserServer", systemPackage,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Samples/NVMe/Server", swiftSettings: strict),
+
         .executableTarget(
             name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
             swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
@@ -84,5 +101,15 @@ let package = Package(
                 "VFIOUserAddressSpace", "VFIOUserPCI",
             ], exclude: ["Data"]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
+        .testTarget(
+            name: "NVMeControllerTests", dependencies: ["NVMeController", systemPackage],
+            path: "Tests/NVMeControllerTests", swiftSettings: strict),
+        .testTarget(
+            name: "VFIOUserEndToEndTests",
+            dependencies: [
+                "CLinux", "VFIOUserClient", "VFIOUserServer", "VFIOUserWire", "VFIOUserSystem",
+                "VFIOUserAddressSpace", systemPackage,
+            ],
+            path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
 )

@@ -13,7 +13,8 @@
  *
  * Callbacks run in the thread that called the library, before that call returns. They may use
  * vfu_addr_to_sgl(), the vfu_sgl_ functions, vfu_irq_trigger(), vfu_log(), vfu_get_private() and
- * vfu_pci_get_config_space(), and must not call vfu_attach_ctx(), vfu_run_ctx() or vfu_destroy_ctx().
+ * vfu_pci_get_config_space(). From a callback, the log function included, vfu_attach_ctx(), vfu_run_ctx(),
+ * vfu_device_quiesced() and vfu_setup_device_dma() fail with EINVAL, and vfu_destroy_ctx() does nothing.
  *
  * Threads: each context belongs to one thread at a time; different contexts are independent. While that
  * thread is in vfu_run_ctx(), others may call vfu_addr_to_sgl(), vfu_sg_is_mappable(), vfu_sgl_get(),
@@ -114,9 +115,9 @@ vfu_create_ctx(vfu_trans_t trans, const char *path, int flags, void *pvt, vfu_de
  * @param vfu_ctx the context
  * @return 0, or -1 with errno
  *
- * | errno  | cause         |
- * |--------|---------------|
- * | ENOMEM | out of memory |
+ * | errno  | cause                                                 |
+ * |--------|-------------------------------------------------------|
+ * | ENOMEM | out of memory, or more than 2^20 interrupts of a type |
  */
 int
 vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
@@ -132,11 +133,13 @@ vfu_realize_ctx(vfu_ctx_t *vfu_ctx);
  *
  * | errno      | cause                                                                 |
  * |------------|-----------------------------------------------------------------------|
- * | EAGAIN     | LIBVFIO_USER_FLAG_ATTACH_NB, and no client is waiting                 |
+ * | EAGAIN     | LIBVFIO_USER_FLAG_ATTACH_NB, and no client is waiting, or not all of  |
+ * |            | its first message is there yet: call again                            |
  * | EINVAL     | a client is attached already, or the new one's first message is wrong |
  * | ENOMSG     | the client closed the connection instead of negotiating               |
  * | ECONNRESET | it did so in the middle of a message                                  |
  * | EFAULT     | it sent file descriptors, which have no place in negotiation          |
+ * | EINTR      | a signal handler ran meanwhile: call again, nothing is lost           |
  * | others     | of accept(2), recvmsg(2), sendmsg(2)                                  |
  */
 int
@@ -158,20 +161,21 @@ vfu_get_poll_fd(vfu_ctx_t *vfu_ctx);
 /**
  * Serves requests of the attached client.
  *
- * With LIBVFIO_USER_FLAG_ATTACH_NB it handles at most one request. Without, it returns only on failure.
+ * With LIBVFIO_USER_FLAG_ATTACH_NB it handles the requests that are there. Without, it returns only on failure.
  *
  * A request that fails is a matter between client and device: the client gets the error, and this function
  * goes on.
  *
  * @param vfu_ctx a realized context
- * @return 1 if a request was carried out, even without success; 0 if there was none, or it was refused before
- *        it reached the device; -1 with errno
+ * @return how many requests were carried out, even without success, which is 1 for a client that waits for each
+ *        reply; 0 if there was none, or it was refused before it reached the device; -1 with errno
  *
  * | errno    | cause                                                                                    |
  * |----------|------------------------------------------------------------------------------------------|
  * | EINVAL   | the context is not realized                                                              |
  * | EBUSY    | the device has not yet said vfu_device_quiesced(); nothing is read until it does         |
  * | ENOTCONN | no client, or it left and all it had set up has been undone: time for vfu_attach_ctx()   |
+ * | EINTR    | a signal handler ran while there was nothing to do (without the flag): call again        |
  * | others   | of the quiesce callback when a client left (call again), or of recvmsg(2) and sendmsg(2) |
  */
 int
@@ -184,6 +188,8 @@ vfu_run_ctx(vfu_ctx_t *vfu_ctx);
  *
  * Nothing of the device may use the context by then: nobody is asked to quiesce. Descriptors given to
  * vfu_setup_region() and vfu_create_ioeventfd() are the program's to close, afterwards.
+ *
+ * From a callback of the context it does nothing.
  *
  * @param vfu_ctx the context, or NULL to do nothing
  */
@@ -453,7 +459,7 @@ typedef void(vfu_dma_unregister_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
 
 /**
  * Lets the device do DMA. Without it, what clients map is accepted and forgotten. Call it before
- * vfu_attach_ctx().
+ * vfu_attach_ctx(). A second call starts anew: what was mapped is unregistered.
  *
  * @param vfu_ctx the context
  * @param max_regions how many regions a client may have at a time; mapping more fails. 0: none
@@ -461,9 +467,10 @@ typedef void(vfu_dma_unregister_cb_t)(vfu_ctx_t *vfu_ctx, vfu_dma_info_t *info);
  * @param dma_unregister called before a region goes, or NULL
  * @return 0, or -1 with errno
  *
- * | errno  | cause         |
- * |--------|---------------|
- * | ENOMEM | out of memory |
+ * | errno  | cause                  |
+ * |--------|------------------------|
+ * | EINVAL | called from a callback |
+ * | ENOMEM | out of memory          |
  */
 int
 vfu_setup_device_dma(vfu_ctx_t *vfu_ctx, size_t max_regions, vfu_dma_register_cb_t *dma_register,
@@ -636,7 +643,7 @@ dma_sg_size(void);
  * |--------|------------------------------------------------------------------------------|
  * | ENOENT | some of the range is in no DMA region, or it passes the end of all addresses |
  * | EACCES | the client does not allow what prot asks for                                 |
- * | EINVAL | there is no DMA                                                              |
+ * | EINVAL | there is no DMA, or no list                                                  |
  */
 int
 vfu_addr_to_sgl(vfu_ctx_t *vfu_ctx, vfu_dma_addr_t dma_addr, size_t len, dma_sg_t *sgl, size_t max_nr_sgs,
@@ -701,7 +708,8 @@ vfu_sgl_put(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt);
  *
  * Without VFU_SGL_DIRECT_ACCESS, and with it if the region has neither mapping nor file, by messages to the
  * client: the call waits for the answers, and if the client leaves meanwhile everything that follows from
- * that happens in it. Not while a quiesce is pending.
+ * that happens in it, or, in a callback for quiesce, DMA or reset, after that callback. Not while a quiesce is
+ * pending.
  *
  * @param vfu_ctx the context
  * @param sgl one entry filled in by vfu_addr_to_sgl()
@@ -718,6 +726,7 @@ vfu_sgl_put(vfu_ctx_t *vfu_ctx, dma_sg_t *sgl, struct iovec *iov, size_t cnt);
  * | EFAULT   | guarded DMA is on, and the client's file no longer has the data         |
  * | ENOMEM   | out of memory                                                           |
  * | EPROTO   | the client answered something else                                      |
+ * | EBUSY    | a quiesce is pending                                                    |
  * | ENOTCONN | the client left; the context waits for vfu_attach_ctx()                 |
  * | others   | of the client                                                           |
  */

@@ -32,8 +32,7 @@ public final class Client {
     public convenience init(connectingTo path: String, options: ClientOptions = ClientOptions()) throws(Errno)
     {
         // The string is NUL terminated and lives during the call.
-        let number = unsafe path.withCString { unsafe clx_unix_connect($0) }
-        guard number >= 0 else { throw Errno(rawValue: -number) }
+        let number = try unsafe path.withCString { unsafe clx_unix_connect($0) }.orErrno()
         try self.init(adopting: FileDescriptor(rawValue: number), options: options)
     }
 
@@ -57,8 +56,7 @@ public final class Client {
     }
 
     private static func makeBlocking(_ socket: CInt) throws(Errno) {
-        let flags = clx_fcntl(socket, F_GETFL, 0)
-        guard flags >= 0 else { throw Errno(rawValue: -flags) }
+        let flags = try clx_fcntl(socket, F_GETFL, 0).orErrno()
         if flags & O_NONBLOCK != 0 { _ = clx_fcntl(socket, F_SETFL, flags & ~O_NONBLOCK) }
     }
 

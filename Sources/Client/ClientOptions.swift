@@ -33,6 +33,9 @@ public struct ClientOptions: Sendable {
     public var pageSizes: Int64?
     /// `max_dma_maps`: most DMA mappings the client makes; nil says nothing.
     public var maxDMAMaps: Int64?
+    /// `iommufd`: offer IOAS mode, and to use these features of it (`[]`: none of the optional ones); nil
+    /// leaves it at legacy mode. What came of it is in ``Client/ServerDescription/ioas``.
+    public var ioas: Client.IOASFeatures?
     /// The capability text sent.
     public var capabilityText = CapabilityText.fromOptions
     /// Connect without sending VERSION. The first messages are then up to the caller (`Client.send(_:)` and

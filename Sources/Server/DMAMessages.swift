@@ -124,8 +124,12 @@ extension DeviceServer {
                         },
                         iov_len: dataCount - (sent - skip)),
                 ]
-                return unsafe vectors.span.withUnsafeBufferPointer {
-                    unsafe clx_send(socket, $0.baseAddress, 2, nil, 0, CInt(MSG_DONTWAIT))
+                return unsafe vectors.span.withUnsafeBufferPointer { vectors in
+                    guard listener.isSocket else {
+                        let written = unsafe writev(socket, vectors.baseAddress, 2)
+                        return written < 0 ? -Int(errno) : written
+                    }
+                    return unsafe clx_send(socket, vectors.baseAddress, 2, nil, 0, CInt(MSG_DONTWAIT))
                 }
             }
             if count >= 0 {
@@ -169,7 +173,7 @@ extension DeviceServer {
                 case .wouldBlock where !waits:
                     guard patience.waitToRead(socket) else { try lostWhileWaiting() }
                 case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()
-                case .badControlData(let error), .failed(let error): throw error
+                case .failed(let error): throw error
                 }
             }
         }

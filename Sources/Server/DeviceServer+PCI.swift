@@ -58,7 +58,9 @@ extension DeviceServer {
 
     /// Adds a capability and returns its offset in configuration space.
     ///
-    /// - Throws: as `vfu_pci_add_capability` in docs/c-api.md.
+    /// - Throws: `EINVAL` the offset is below 0x40 (extended: 0x100, where the first one must be), not a multiple of 4
+    ///   (extended), in the way of another or without room; an extended one in 256 bytes of configuration space; neither
+    ///   ``initializePCI(_:)`` nor ``realize()`` before. `ENOSPC` no room behind the last one, or 128 of them already.
     @discardableResult
     public func addCapability(_ capability: PCICapability, at offset: Int = 0) throws(Errno) -> Int {
         try configurationSpace().addCapability(capability, at: offset)

@@ -15,7 +15,7 @@ extension DeviceServer {
     ///   `ENOTCONN` no client, or it has gone and everything of it has been removed; the device's own error when it
     ///   could not quiesce for a client that has gone (call again); others of `recvmsg` and `sendmsg`.
     public func poll() throws(Errno) -> Int {
-        if emptyPolls >= Self.quietAfter, clx_is_quiet(input) == 1 {
+        if emptyPolls >= Self.quietAfter, inbound.isEmpty, clx_is_quiet(input) == 1 {
             requestError = nil
             return 0
         }
@@ -51,7 +51,7 @@ extension DeviceServer {
                 case .socketNotConnected, .invalidArgument, .badAddress, .noMessage, .connectionReset,
                     .brokenPipe, .notSupported:
                     continue
-                case .resourceBusy: throw error
+                case .resourceBusy, .interrupted: throw error
                 default: try giveUpClient(after: error)
                 }
             }
@@ -133,7 +133,7 @@ extension DeviceServer {
         case .ended:
             try disconnect()
             throw .socketNotConnected
-        case .badControlData(let error), .failed(let error): throw error
+        case .failed(let error): throw error
         }
     }
 

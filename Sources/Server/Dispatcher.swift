@@ -14,7 +14,14 @@ extension DeviceServer {
     }
 
     /// Takes the first message, which is complete, through the checks that come before its own.
+    ///
+    /// - Throws: `EFAULT`, without an answer: descriptors that came with it are missing; and as ``execute(_:length:)``.
     func carryOut(_ header: MessageHeader, length: Int) throws(Errno) -> Progress {
+        if let failure = inbound.descriptorFailure {
+            // There is no telling what the request meant without them.
+            inbound.consume(length)
+            throw failure
+        }
         let command = Command(rawValue: header.command)
         guard header.flags.isCommand, length > MessageHeader.byteCount || command == .deviceReset else {
             return refuse(header, length: length, .invalidArgument)

@@ -11,6 +11,9 @@ extension DeviceServer {
     /// is kept, and the next ``attach()`` goes on without waiting.
     static let versionGrace = 100
 
+    /// Bytes of the longest VERSION payload that is looked at: taken apart, a text takes many times its length.
+    static let longestVersion = 8192
+
     /// Takes one client and negotiates with it (vfio-user protocol, VERSION).
     ///
     /// - Throws: `EAGAIN` no client, or not all of its VERSION yet (polling); `EINVAL` a client is attached already, or
@@ -73,8 +76,9 @@ extension DeviceServer {
             if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
+        let failure = inbound.descriptorFailure
         let descriptors = inbound.takeDescriptors()
-        guard descriptors.count == 0 else { throw .badAddress }
+        guard failure == nil, descriptors.count == 0 else { throw .badAddress }
         guard header.flags.isCommand else { throw .invalidArgument }
 
         let settings: Settings
@@ -151,7 +155,7 @@ extension DeviceServer {
             case .ended:
                 let isBetween = inbound.isEmpty || inbound.partialCount == MessageHeader.byteCount
                 throw isBetween ? .noMessage : .connectionReset
-            case .badControlData(let error), .failed(let error): throw error
+            case .failed(let error): throw error
             }
         }
     }
@@ -161,6 +165,7 @@ extension DeviceServer {
         _ header: MessageHeader, _ request: consuming Reader, to output: CInt
     ) throws(Errno) -> Settings {
         guard header.command == Command.version.rawValue else { throw .invalidArgument }
+        guard request.remaining <= Self.longestVersion else { throw .invalidArgument }
         let version = try Version(decoding: &request).negotiated()
         let offered = try ClientCapabilities(
             decoding: &request, readingIOMMUFD: memorySettings.policy != .off)

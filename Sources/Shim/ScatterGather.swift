@@ -28,7 +28,8 @@ public func vfu_addr_to_sgl(
         if count < 0 { errno = 0 }
         return CInt(clamping: count)
     } catch {
-        return unsafe failure(server(vfu_ctx).isDMAEnabled ? error : .invalidArgument)
+        let isEnabled = unsafe ContextBlock.withServer(of: vfu_ctx) { $0.isDMAEnabled }
+        return failure(isEnabled ? error : .invalidArgument)
     }
 }
 
@@ -110,10 +111,12 @@ public func vfu_sgl_read(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ sg_cnt: Int, _ data: UnsafeMutableRawPointer!,
     _ flags: CInt
 ) -> CInt {
-    result { () throws(Errno) in
-        let entry = unsafe try single(sgl, sg_cnt, flags)
-        guard let data = unsafe data else { throw .badAddress }
-        try unsafe server(vfu_ctx).read(entry, into: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+    unsafe ContextBlock.withServer(of: vfu_ctx) { server in
+        result { () throws(Errno) in
+            let entry = unsafe try single(sgl, sg_cnt, flags)
+            guard let data = unsafe data else { throw .badAddress }
+            try unsafe server.read(entry, into: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+        }
     }
 }
 
@@ -122,11 +125,12 @@ public func vfu_sgl_write(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ sg_cnt: Int, _ data: UnsafeMutableRawPointer!,
     _ flags: CInt
 ) -> CInt {
-    result { () throws(Errno) in
-        let entry = unsafe try single(sgl, sg_cnt, flags)
-        guard let data = unsafe data else { throw .badAddress }
-        try unsafe server(vfu_ctx).write(
-            entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+    unsafe ContextBlock.withServer(of: vfu_ctx) { server in
+        result { () throws(Errno) in
+            let entry = unsafe try single(sgl, sg_cnt, flags)
+            guard let data = unsafe data else { throw .badAddress }
+            try unsafe server.write(entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
+        }
     }
 }
 

@@ -20,8 +20,6 @@ package import VFIOUserWire
         case wouldBlock
         /// The peer has closed, or shut down its sending side.
         case ended
-        /// The kernel cut off control data, or an item of it was malformed: bytes and descriptors are dropped.
-        case badControlData(Errno)
         /// An error of the socket.
         case failed(Errno)
     }
@@ -39,6 +37,8 @@ package import VFIOUserWire
     private struct DescriptorGroup {
         var offset: Int
         var numbers: [CInt]
+        /// Why some are missing, if they are.
+        var failure: Errno?
     }
 
     private let memory: MessageMemory
@@ -112,6 +112,12 @@ package import VFIOUserWire
 
     /// The length pinned now.
     package var pinnedLength: Int { pinned }
+
+    /// Why descriptors of the first message are missing: `EFAULT`, there was no room for them in this process.
+    package var descriptorFailure: Errno? {
+        guard hasDescriptors else { return nil }
+        return groups.first { $0.offset == start && $0.failure != nil }?.failure
+    }
 
     /// Takes the descriptors that came with the first message.
     package func takeDescriptors() -> ReceivedFDs {
@@ -192,14 +198,15 @@ package import VFIOUserWire
             return advance(received.count)
         }
         let numbers = unsafe Array(UnsafeBufferPointer(start: scratch, count: Int(received.fd_count)))
-        if received.flags != 0 {
-            for number in numbers { _ = close(number) }
-            return .badControlData(
-                received.flags & CLX_RECEIVED_MALFORMED != 0 ? .invalidArgument : .badAddress)
+        var failure: Errno?
+        if received.flags & CLX_RECEIVED_MALFORMED != 0 {
+            failure = .invalidArgument
+        } else if received.flags & CLX_RECEIVED_TRUNCATED != 0 {
+            failure = .badAddress
         }
         let chunk = end
         let outcome = advance(received.count)
-        assign(numbers, receivedAt: chunk)
+        assign(DescriptorGroup(offset: chunk, numbers: numbers, failure: failure), receivedAt: chunk)
         return outcome
     }
 
@@ -248,7 +255,7 @@ package import VFIOUserWire
     /// A receive on a UNIX socket ends behind the bytes that descriptors were attached to, so they belong to the last
     /// message that begins in what was received. Only a sender that puts further messages into the same call
     /// makes that ambiguous; then it is the last one there whose command takes descriptors.
-    private func assign(_ numbers: [CInt], receivedAt chunk: Int) {
+    private func assign(_ group: consuming DescriptorGroup, receivedAt chunk: Int) {
         var position = start
         var last: Int?
         var taking: Int?
@@ -264,10 +271,11 @@ package import VFIOUserWire
             position += Int(header.size)
         }
         guard let owner = taking ?? last else {
-            for number in numbers { _ = close(number) }
+            for number in group.numbers { _ = close(number) }
             return
         }
-        groups.append(DescriptorGroup(offset: owner, numbers: numbers))
+        group.offset = owner
+        groups.append(group)
     }
 
     /// Whether a request, or any reply, may carry descriptors.

@@ -15,7 +15,12 @@ package import VFIOUserWire
     private var failure: Errno?
     private let isSocket: Bool
     /// Milliseconds that one flush may take; `nil`: any time.
-    package var stallLimit: Int?
+    package var stallLimit: Int? {
+        get { limit }
+        set { limit = newValue }
+    }
+    /// Nothing outside can be in the middle of changing it, so reading it is not checked.
+    private var limit: Int?
 
     /// - Parameter isSocket: false for a pipe, which carries no descriptors.
     package init(isSocket: Bool = true) throws(Errno) {
@@ -133,7 +138,7 @@ package import VFIOUserWire
                 attached = 0
                 start += count
             } else if count == -Int(EAGAIN) {
-                let begun = patience ?? Patience(stallLimit)
+                let begun = patience ?? Patience(limit)
                 patience = begun
                 guard begun.waitToWrite(descriptor) else {
                     reset()

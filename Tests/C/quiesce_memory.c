@@ -123,7 +123,7 @@ TEST(memory_while_resetting)
     }
 }
 
-/* Until the device is quiesced it may go on, except for copies, which might be messages. */
+/* Until the device is quiesced it may go on, except for copies by messages. */
 TEST(memory_while_quiescing)
 {
     struct session *s;
@@ -139,10 +139,10 @@ TEST(memory_while_quiescing)
     assert_int_equal(vfu_addr_to_sgl(s->ctx, (vfu_dma_addr_t)BASE, 8, (dma_sg_t *)sg, 1, PROT_WRITE), 1);
     assert_int_equal(vfu_sgl_get(s->ctx, (dma_sg_t *)sg, &iov, 1, 0), 0);
     vfu_sgl_put(s->ctx, (dma_sg_t *)sg, &iov, 1);
-    for (int flags = 0; flags <= VFU_SGL_DIRECT_ACCESS; flags++) {
-        assert_fails(vfu_sgl_read(s->ctx, (dma_sg_t *)sg, 1, data, flags), EBUSY);
-        assert_fails(vfu_sgl_write(s->ctx, (dma_sg_t *)sg, 1, data, flags), EBUSY);
-    }
+    assert_int_equal(vfu_sgl_write(s->ctx, (dma_sg_t *)sg, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+    assert_int_equal(vfu_sgl_read(s->ctx, (dma_sg_t *)sg, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+    assert_fails(vfu_sgl_read(s->ctx, (dma_sg_t *)sg, 1, data, 0), EBUSY);
+    assert_fails(vfu_sgl_write(s->ctx, (dma_sg_t *)sg, 1, data, 0), EBUSY);
     assert_true(nothing_to_receive(s->client));
     assert_int_equal(vfu_device_quiesced(s->ctx, 0), 0);
     assert_success(s, receive(s), id, VFIO_USER_DEVICE_RESET);

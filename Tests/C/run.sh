@@ -22,8 +22,8 @@ shift 2
 
 all="context order reentry socket_errors log negotiate negotiate_timing request_errors region region_access
 region_info write_multi io_fds irq irq_trigger dma_map dma_map_modes dma_unmap sgl sgl_direct sgl_messages
-pci_header pci_bars pci_caps pci_cap_kinds pci_ext_caps quiesce quiesce_memory reset migration migration_data
-dirty dirty_bitmap disconnect hostile fuzz"
+pci_header pci_bars pci_caps pci_cap_kinds pci_ext_caps quiesce quiesce_memory threads reset migration
+migration_data dirty dirty_bitmap disconnect hostile fuzz"
 # The additions of this library.
 [ "${VFU_TEST_REFERENCE:-}" = 1 ] || all="$all ioas ioas_setup"
 # shellcheck disable=SC2086 # lists of words

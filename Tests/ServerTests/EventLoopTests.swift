@@ -121,7 +121,7 @@ import VFIOUserWire
         try host.work()
         _ = try good.receive()
         let begin = milliseconds()
-        for round in 0..<30 {
+        for round in 0..<60 {
             do {
                 let gone = try host.connect(0)
                 gone.close()
@@ -140,7 +140,7 @@ import VFIOUserWire
             try host.work()
         }
         // Nobody was waited for.
-        #expect(milliseconds() - begin < 2500)
+        #expect(milliseconds() - begin < 5500)
         let next = try host.connect(0)
         try host.work()
         #expect(try next.receive().error == nil)
@@ -177,7 +177,7 @@ import VFIOUserWire
         let begin = milliseconds()
         for _ in 0..<3 { try stalled.request(.regionRead, bytes(UInt64(0), UInt32(2), UInt32(1 << 20))) }
         try host.work()
-        #expect(milliseconds() - begin >= 300 && milliseconds() - begin < 3000)
+        #expect(milliseconds() - begin >= 300)
         #expect(!host.servers[0].isAttached)
         #expect(host.devices[0].events.last == .reset(.lostConnection))
         try Self.expectService(good, host, "beside a stalled one")
@@ -226,9 +226,9 @@ import VFIOUserWire
         _ = try peer.receive()
         var got: [UInt8] = []
         let timer = try File.event()
-        try host.loop.add(FileDescriptor(rawValue: timer.number)) {
+        try host.loop.add(FileDescriptor(rawValue: timer.number)) { [server = host.servers[0]] in
             _ = timer.events()
-            got = (try? host.servers[0].readClient(0, 2)) ?? []
+            got = (try? server.readClient(0, 2)) ?? []
         }
         // Only the timer's event is there when the loop looks.
         var one: UInt64 = 1

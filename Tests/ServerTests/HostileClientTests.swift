@@ -45,16 +45,13 @@ import VFIOUserWire
         try session.map(0x1000, 0x1000)
         session.device.duringRead = { server throws(Errno) in _ = try server.readClient(0x1000, 16) }
         // More than the memory for messages holds, and each to be refused.
-        let junk = Array(repeatElement(message(.deviceGetInfo), count: 150_000).joined())
+        let junk = repeated(message(200, [UInt8](repeating: 1, count: 1484)), 1600)
         let flood = Background {
             _ = try? session.peer.send(message(.regionRead, bytes(UInt64(0), UInt32(0), UInt32(4))))
             _ = try? session.peer.send(junk)
             session.peer.endSending()
         }
-        let reader = Background {
-            var files: [File] = []
-            while (try? session.peer.receive(16, &files)) != nil {}
-        }
+        let reader = Background { session.peer.drain() }
         while (try? session.server.poll()) != nil {}
         flood.join()
         session.peer.close()

@@ -132,6 +132,8 @@ import VFIOUserWire
         let id = try session.allocate()
         try session.map(id, nil)
         try session.attach(id)
+        // It holds what holds the allocator.
+        defer { allocator.whenAsked = { _ in } }
         allocator.whenAsked = { server in
             session.leave()
             _ = try? server.peek(1 << 20, 1)

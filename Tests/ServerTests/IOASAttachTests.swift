@@ -161,6 +161,7 @@ import VFIOUserWire
         try session.attach(one)
         session.device.events = []
         var answered: [Bool] = []
+        defer { session.device.forgetHooks() }
         session.device.whenAdded = { region, _ in
             answered.append(!session.isSilent)
             #expect(region.userAddress == 0xabcd && region.addressSpace == one)
@@ -308,6 +309,7 @@ import VFIOUserWire
             // Reading by message is how a device finds out.
             _ = try? server.peek(0x10_0000, 1)
         }
+        defer { device.forgetHooks() }
         device.whenAdded = { told($1) }
         device.whenRemoved = { told($1) }
         device.whenAttached = { told($1) }

@@ -26,6 +26,11 @@ final class IOASDevice: Device {
     var whenRemoved: (DMARegion, DeviceServer) -> Void = { _, _ in }
     var whenAttached: (UInt32?, DeviceServer) -> Void = { _, _ in }
 
+    /// For the end of a test that asked for something that holds the device.
+    func forgetHooks() {
+        (whenAdded, whenRemoved, whenAttached) = ({ _, _ in }, { _, _ in }, { _, _ in })
+    }
+
     func dmaRegionAdded(_ region: DMARegion, on server: DeviceServer) {
         events.append(.added(region.address, region.size))
         whenAdded(region, server)

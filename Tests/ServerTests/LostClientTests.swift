@@ -33,6 +33,7 @@ import VFIOUserWire
     func duringAccess(capabilities: String?) throws {
         let asking = try Asking(capabilities)
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         var reentered: Errno?
         device.duringRead = { server throws(Errno) in
             asking.ask(server)
@@ -58,6 +59,7 @@ import VFIOUserWire
     @Test func duringQuiesceForRequest() throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.duringQuiesce = { asking.ask($0) }
         try session.peer.request(.dmaUnmap, encoded(DMAUnmap(address: 0x1000, size: 0x1000)))
         session.peer.close()
@@ -75,6 +77,7 @@ import VFIOUserWire
     @Test func duringQuiesceForRemoval() throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.duringQuiesce = { asking.ask($0) }
         session.peer.close()
         session.expectDisconnect()
@@ -86,6 +89,7 @@ import VFIOUserWire
     @Test func duringRemovalOfMemory() throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.duringRemove = { _, server in asking.ask(server) }
         session.peer.close()
         session.expectDisconnect()
@@ -101,6 +105,7 @@ import VFIOUserWire
     func duringUnmap(all: Bool) throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.duringRemove = { _, server in asking.ask(server) }
         try session.peer.request(
             .dmaUnmap, encoded(all ? .everything : DMAUnmap(address: 0x1000, size: 0x1000)))
@@ -117,6 +122,7 @@ import VFIOUserWire
     @Test func duringMap() throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.duringAdd = { _, server in asking.ask(server) }
         try session.peer.request(
             .dmaMap, encoded(DMAMap(flags: .read, offset: 0, address: 0x8000, size: 0x1000)))
@@ -130,6 +136,7 @@ import VFIOUserWire
     @Test func duringReset() throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.duringReset = { asking.ask($0) }
         try session.peer.request(.deviceReset)
         session.peer.close()
@@ -158,6 +165,7 @@ import VFIOUserWire
     @Test func deferredRemovalHoldsRequestsBack() throws {
         let asking = try Asking()
         let (session, device) = (asking.session, asking.session.device)
+        defer { device.forgetHooks() }
         device.quiesceAnswers = [.success(.pending)]
         device.duringRead = { asking.ask($0) }
         try session.peer.request(.regionRead, Self.read)

@@ -222,10 +222,10 @@ import VFIOUserWire
             #expect(bits.count == expected.count)
             // Beyond the range only what shares a page of the logging's with its last byte.
             let tail = count % 64
-            #expect(bits.dropLast() == expected.dropLast(), "seed \(seed) round \(round) page \(page)")
             let mask: UInt64 = tail == 0 ? .max : (1 << tail) - 1
-            #expect(
-                (bits.last ?? 0) & mask == expected.last ?? 0, "seed \(seed) round \(round) page \(page)")
+            // Numbers by the thousand would say nothing.
+            let isSame = bits.dropLast() == expected.dropLast() && (bits.last ?? 0) & mask == expected.last
+            #expect(isSame, "seed \(seed) round \(round) page \(page)")
             let again = try client.report(0, size, page, isLong: true)
             #expect(try again.words(from: 32).allSatisfy { $0 == 0 })
         }

@@ -161,6 +161,8 @@ import VFIOUserWire
         let device = Leaver()
         let client = try MigrationClient(device)
         device.leave = { client.leave() }
+        // It holds what holds the device.
+        defer { device.leave = {} }
         try client.peer.request(
             .deviceFeature,
             payload(

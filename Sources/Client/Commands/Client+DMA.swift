@@ -17,31 +17,16 @@ extension Client {
         rights: DMARights = .readWrite,
         sharing: DMASharing = .file, mode: DMAMode = .serverChoice
     ) throws(Errno) {
-        let range = range ?? 0..<memory.count
-        guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= memory.count else {
-            throw .invalidArgument
-        }
-        let (last, overflow) = iova.addingReportingOverflow(UInt64(range.count - 1))
-        guard !overflow else { throw .invalidArgument }
-        let entry = DMATable.Entry(
-            first: iova, last: last, rights: rights, memory: memory.memory, offset: range.lowerBound)
-        // The server may use it before its reply is here. What overlaps other memory is for the server to
-        // judge.
-        let isNew = responder.table.insert(entry)
-        do throws(Errno) {
-            let offset = memory.fileOffset + UInt64(range.lowerBound)
-            let file = sharing == .file ? memory.file : nil
-            try map(
-                file: file?.descriptor, offset: file == nil ? 0 : offset, size: UInt64(range.count), at: iova,
+        let part = try memory.part(range, sharing)
+        let entry = try DMATable.Entry(part, at: iova, rights)
+        let request = { () throws(Errno) in
+            try self.map(
+                file: part.file?.descriptor, offset: part.fileOffset, size: UInt64(part.range.count),
+                at: iova,
                 rights: rights, mode: mode)
-        } catch {
-            if isNew { responder.table.remove(first: iova, last: last) }
-            throw error
         }
-        if !isNew {
-            responder.table.remove(first: iova, last: last)
-            _ = responder.table.insert(entry)
-        }
+        guard let space = responder.table.compatible else { return try request() }
+        try responder.table.insert(entry, in: space, while: request)
     }
 
     /// Sends a DMA_MAP of any file, or of none. DMA messages of the server do not find this memory.
@@ -64,7 +49,7 @@ extension Client {
     /// Takes all memory away from the device (DMA_UNMAP with the flag ALL).
     public func unmapAll() throws(Errno) {
         try unmap(.everything)
-        responder.table.removeAll()
+        if let space = responder.table.compatible { responder.table.removeAll(in: space) }
     }
 
     /// Takes memory away and says what the device has written there since logging began or was last asked.
@@ -102,6 +87,7 @@ extension Client {
     }
 
     private func forget(_ iova: UInt64, _ size: UInt64) {
-        responder.table.remove(first: iova, last: iova &+ size &- 1)
+        guard let space = responder.table.compatible else { return }
+        responder.table.remove(first: iova, last: iova &+ (size &- 1), in: space)
     }
 }

@@ -1,5 +1,3 @@
-internal import CLinux
-internal import Glibc
 public import SystemPackage
 internal import VFIOUserTransport
 internal import VFIOUserWire
@@ -41,11 +39,7 @@ extension Client {
         /// - Throws: `EBADF` there is none; the errno of `write`.
         public func signal() throws(Errno) {
             guard let file else { throw .badFileDescriptor }
-            var one: UInt64 = 1
-            // 8 bytes of a local.
-            guard unsafe Glibc.write(file.descriptor.rawValue, &one, 8) == 8 else {
-                throw Errno(rawValue: errno)
-            }
+            try file.signal()
         }
 
         /// Maps the shadow memory of this place: as many bytes as the place is long, 8 if any length goes.

@@ -94,6 +94,6 @@ extension ReceivedFDs {
     /// Moves a descriptor to an owner that can be shared.
     mutating func takeFile(at index: Int) -> OwnedFile? {
         guard let file = take(at: index) else { return nil }
-        return OwnedFile(adopting: FileDescriptor(rawValue: file.release()))
+        return OwnedFile(file)
     }
 }

@@ -86,32 +86,38 @@ extension Channel {
 
     /// Waits until the first message is the reply with this id, dealing with what comes before it.
     func awaitFrontReply(to id: UInt16) throws(Errno) -> (MessageHeader, Int) {
-        var deadline = Deadline(after: timeout)
         while true {
-            switch inbound.head() {
-            case .incomplete:
-                try fill(until: deadline)
-                continue
-            case .malformed:
-                lose()
-                throw .protocolError
-            case .message(let header, let length):
-                if header.flags.isReply {
-                    if header.id == id { return (header, length) }
-                    guard collect(header, length) else {
-                        inbound.consume(length)
-                        throw .protocolError
-                    }
-                } else {
-                    try serveFront(header, length)
-                }
+            let (header, length) = try awaitFront()
+            if header.flags.isReply, header.id == id { return (header, length) }
+            try sortFront(header, length)
+        }
+    }
+
+    /// Waits until the reply with this id, which is to come, has been put aside, and takes it.
+    func awaitCollected(_ id: UInt16) throws(Errno) -> Client.Message {
+        guard
+            let command = outstanding.first(where: { $0.id == id })?.command
+                ?? collected.first(where: { $0.id == id })?.command
+        else { throw .invalidArgument }
+        while true {
+            if let reply = takeCollected(id) {
+                guard reply.command == command else { throw .protocolError }
+                return reply
             }
-            deadline = Deadline(after: timeout)
+            let (header, length) = try awaitFront()
+            try sortFront(header, length)
         }
     }
 
     /// Waits for any message and takes it out of the stream, server commands included.
     func awaitAnyMessage() throws(Errno) -> Client.Message {
+        let (header, length) = try awaitFront()
+        if header.flags.isReply { forget(header.id) }
+        return takeMessage(header, length)
+    }
+
+    /// Waits until the first message has come whole.
+    private func awaitFront() throws(Errno) -> (MessageHeader, Int) {
         let deadline = Deadline(after: timeout)
         while true {
             switch inbound.head() {
@@ -119,10 +125,19 @@ extension Channel {
             case .malformed:
                 lose()
                 throw .protocolError
-            case .message(let header, let length):
-                if header.flags.isReply { forget(header.id) }
-                return takeMessage(header, length)
+            case .message(let header, let length): return (header, length)
             }
+        }
+    }
+
+    /// Deals with the first message when nobody waits for it: a reply is put aside, a command answered.
+    ///
+    /// - Throws: `EPROTO` a reply to nothing, or neither.
+    func sortFront(_ header: MessageHeader, _ length: Int) throws(Errno) {
+        guard header.flags.isReply else { return try serveFront(header, length) }
+        guard collect(header, length) else {
+            inbound.consume(length)
+            throw .protocolError
         }
     }
 }

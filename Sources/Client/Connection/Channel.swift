@@ -196,7 +196,7 @@ final class Channel {
         case .ended:
             hasEnded = true
             throw .socketNotConnected
-        case .badControlData(let error), .failed(let error):
+        case .failed(let error):
             lose()
             throw error
         }
@@ -258,9 +258,7 @@ final class Channel {
         var received = inbound.takeDescriptors()
         var files: [OwnedFile] = []
         for index in 0..<received.count {
-            if let file = received.take(at: index) {
-                files.append(OwnedFile(adopting: FileDescriptor(rawValue: file.release())))
-            }
+            if let file = received.takeFile(at: index) { files.append(file) }
         }
         let messages = inbound
         // The bytes are copied before anything else touches the stream.

@@ -1,5 +1,3 @@
-internal import CLinux
-internal import Glibc
 internal import SystemPackage
 internal import VFIOUserSystem
 internal import VFIOUserTransport
@@ -26,6 +24,9 @@ extension Client {
         public internal(set) var pageSizes: Int64?
         /// `max_dma_maps`: most mappings it takes; nil if it does not say.
         public internal(set) var maxDMAMaps: Int64?
+        /// `iommufd`: what it grants of IOAS mode; nil if the connection is in legacy mode. In IOAS mode the
+        /// device sees no memory before an address space is attached (``Client/attach(_:)``).
+        public internal(set) var ioas: IOASFeatures?
         /// The capability text as received, without its NUL; nil without one or if it is not UTF-8.
         public internal(set) var capabilityText: String?
     }
@@ -48,7 +49,7 @@ extension Client {
         }
         let text = reply.payload.dropFirst(Version.byteCount)
         let granted = try decodingReply { () throws(Errno) in
-            try ServerCapabilities(decoding: &reader, readingIOMMUFD: false)
+            try ServerCapabilities(decoding: &reader, readingIOMMUFD: options.ioas != nil)
         }
         server.majorVersion = version.major
         server.minorVersion = version.minor
@@ -58,6 +59,11 @@ extension Client {
         server.writesMultiple = granted.writeMultiple
         server.pageSizes = granted.pageSizes
         server.maxDMAMaps = granted.maxDMAMaps
+        if let ioas = granted.iommufd.map(IOASFeatures.init) {
+            guard options.ioas?.isSuperset(of: ioas) == true else { throw .protocolError }
+            server.ioas = ioas
+            responder.table.beginIOAS()
+        }
         server.capabilityText = text.isEmpty ? nil : String(validating: text.dropLast(), as: UTF8.self)
         maxTransfer = min(options.maxTransfer, granted.maxTransferByteCount)
         if let index = granted.twinSocketFDIndex {
@@ -68,9 +74,7 @@ extension Client {
 
     private func adoptTwin(_ file: OwnedFile) throws(Errno) {
         // The message's owner closes its own; this one is the channel's.
-        let copy = clx_fcntl(file.descriptor.rawValue, F_DUPFD_CLOEXEC, 0)
-        guard copy >= 0 else { throw Errno(rawValue: -copy) }
-        let twin = try Channel(OwnedFD(adopting: copy), responder)
+        let twin = try Channel(OwnedFD(duplicating: file.descriptor), responder)
         twin.timeout = channel.timeout
         channel.companion = twin
         server.hasTwinSocket = true
@@ -89,6 +93,7 @@ extension ClientOptions {
         capabilities.writeMultiple = wantsWriteMultiple
         capabilities.pageSizes = pageSizes
         capabilities.maxDMAMaps = maxDMAMaps
+        capabilities.iommufd = ioas?.wire
         return capabilities
     }
 }

@@ -13,9 +13,7 @@ public final class InterruptListener: Sendable {
 
     /// - Throws: `EMFILE`, `ENFILE`, `ENOMEM`.
     public init() throws(Errno) {
-        let number = clx_eventfd(0, CInt(EFD_NONBLOCK))
-        guard number >= 0 else { throw Errno(rawValue: -number) }
-        file = OwnedFile(adopting: FileDescriptor(rawValue: number))
+        file = try .eventFD(CInt(EFD_NONBLOCK))
     }
 
     /// Interrupts since the last look, which are taken; 0 without waiting if there were none.

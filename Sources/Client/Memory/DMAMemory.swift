@@ -1,6 +1,7 @@
 internal import CLinux
 internal import Glibc
 public import SystemPackage
+internal import VFIOUserSystem
 
 /// Memory for the device's DMA: made here, mapped into this process, to be handed to a server with
 /// ``Client/map(_:at:rights:sharing:mode:)``.
@@ -26,13 +27,11 @@ public struct DMAMemory: ~Copyable, Sendable {
     public init(count: Int, hugePages: Bool = false) throws(Errno) {
         guard count > 0 else { throw .invalidArgument }
         let flags = MemoryFile.allowSealing | (hugePages ? MemoryFile.hugePages2MiB : 0)
-        let number = unsafe clx_memfd("vfio-user-dma", flags)
-        guard number >= 0 else { throw Errno(rawValue: -number) }
-        let file = OwnedFile(adopting: FileDescriptor(rawValue: number))
+        let number = try unsafe clx_memfd("vfio-user-dma", flags).orErrno()
+        let file = OwnedFile(OwnedFD(adopting: number))
         guard ftruncate(number, count) == 0 else { throw Errno(rawValue: errno) }
         // The server gets the descriptor: it must not be able to pull pages away from this process.
-        let sealed = clx_fcntl(number, MemoryFile.addSeals, MemoryFile.fixedSize)
-        guard sealed >= 0 else { throw Errno(rawValue: -sealed) }
+        _ = try clx_fcntl(number, MemoryFile.addSeals, MemoryFile.fixedSize).orErrno()
         memory = try MappedMemory(sharing: file.descriptor, offset: 0, count: count)
         self.file = file
         fileOffset = 0
@@ -55,6 +54,42 @@ public struct DMAMemory: ~Copyable, Sendable {
         memory = try MappedMemory(privateCount: count)
         file = nil
         fileOffset = 0
+    }
+}
+
+extension DMAMemory {
+    /// A part of the memory, and how a server gets at it.
+    struct Part {
+        let memory: MappedMemory
+        let range: Range<Int>
+        /// Where it is in this process: for the server to name it by.
+        var address: UInt64 { unsafe UInt64(UInt(bitPattern: memory.base + range.lowerBound)) }
+        /// nil: by messages.
+        let file: OwnedFile?
+        /// Where the part begins in the file; 0 without one.
+        let fileOffset: UInt64
+    }
+
+    /// - Throws: `EINVAL` a range that is empty or not inside the memory.
+    func part(_ range: Range<Int>?, _ sharing: Client.DMASharing) throws(Errno) -> Part {
+        let range = range ?? 0..<memory.count
+        guard !range.isEmpty, range.lowerBound >= 0, range.upperBound <= memory.count else {
+            throw .invalidArgument
+        }
+        let file = sharing == .file ? file : nil
+        return Part(
+            memory: memory, range: range, file: file,
+            fileOffset: file == nil ? 0 : fileOffset + UInt64(range.lowerBound))
+    }
+}
+
+extension DMATable.Entry {
+    /// - Throws: `EINVAL` addresses beyond 2^64.
+    init(_ part: DMAMemory.Part, at iova: UInt64, _ rights: Client.DMARights) throws(Errno) {
+        let (last, overflow) = iova.addingReportingOverflow(UInt64(part.range.count - 1))
+        guard !overflow else { throw .invalidArgument }
+        self.init(
+            first: iova, last: last, rights: rights, memory: part.memory, offset: part.range.lowerBound)
     }
 }
 

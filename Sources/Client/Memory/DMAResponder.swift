@@ -126,7 +126,7 @@ extension Channel {
         switch inbound.receive(from: socket.number, blocking: false) {
         case .received, .wouldBlock: break
         case .ended: throw .socketNotConnected
-        case .badControlData(let error), .failed(let error): throw error
+        case .failed(let error): throw error
         }
         while true {
             switch inbound.head() {

@@ -1,4 +1,3 @@
-internal import CLinux
 internal import Glibc
 internal import Synchronization
 internal import SystemPackage
@@ -38,9 +37,7 @@ final class DMAThread {
 
     /// - Throws: `EAGAIN`, `EMFILE` and so on.
     init(_ channel: Channel) throws(Errno) {
-        let number = clx_eventfd(0, 0)
-        guard number >= 0 else { throw Errno(rawValue: -number) }
-        state = State(channel, OwnedFile(adopting: FileDescriptor(rawValue: number)))
+        state = State(channel, try .eventFD())
         thread = pthread_t()
         // The thread takes over this reference.
         let argument = unsafe Unmanaged.passRetained(state)
@@ -66,9 +63,8 @@ final class DMAThread {
     func stop() -> Channel {
         if isRunning {
             isRunning = false
-            var one: UInt64 = 1
-            // 8 bytes of a local.
-            _ = unsafe write(state.stop.descriptor.rawValue, &one, 8)
+            // There is room for one.
+            try? state.stop.signal()
             pthread_join(thread, nil)
         }
         return state.channel

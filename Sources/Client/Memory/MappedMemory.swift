@@ -1,5 +1,6 @@
 internal import Glibc
 public import SystemPackage
+internal import VFIOUserSystem
 
 /// Memory of this process that others see too: part of a file, or memory that is only shared by messages.
 ///
@@ -18,9 +19,8 @@ public import SystemPackage
     public let count: Int
     /// Bytes that can be written: `count` or 0.
     @usableFromInline let writableCount: Int
-    /// What to unmap: `base` may lie inside a page.
-    private let mappingBase: UnsafeMutableRawPointer
-    private let mappingCount: Int
+    /// The pages `base` lies in.
+    private let mapping: MemoryMapping
 
     /// Maps part of a file, shared.
     ///
@@ -28,62 +28,38 @@ public import SystemPackage
     ///   - offset: of the first byte in the file; need not be at a page boundary.
     ///   - count: bytes, at least 1.
     /// - Throws: `EINVAL` an empty range; `EOVERFLOW` one no file can have; `ENXIO` one beyond the end of a
-    ///   regular file; the errno of `mmap`.
-    public init(
+    ///   file whose size can be known; the errno of `mmap`.
+    public convenience init(
         sharing file: FileDescriptor, offset: UInt64, count: Int, isWritable: Bool = true
     ) throws(Errno) {
-        let (start, end) = try Self.range(offset: offset, count: count)
-        try Self.check(file, covers: end)
-        let slack = start & (Int(sysconf(CInt(_SC_PAGESIZE))) - 1)
+        guard count > 0 else { throw .invalidArgument }
+        let (end, overflow) = offset.addingReportingOverflow(UInt64(count))
+        guard !overflow, end <= UInt64(Int.max) else { throw .overflow }
+        // Beyond the end of its file memory cannot be touched.
+        if let size = try FileStatus(of: file).size, end > size { throw .noSuchAddressOrDevice }
+        let slack = offset & (systemPageSize - 1)
         let protection = isWritable ? PROT_READ | PROT_WRITE : PROT_READ
-        mappingCount = count + slack
-        unsafe mappingBase = try Self.map(
-            mappingCount, protection, MAP_SHARED, file.rawValue, at: start - slack)
-        unsafe base = mappingBase + slack
-        self.count = count
-        writableCount = isWritable ? count : 0
+        let mapping = try MemoryMapping(
+            sharing: file, offset: offset - slack, length: UInt64(count) + slack, protection: protection)
+        try self.init(mapping, skipping: Int(slack), count: count, isWritable: isWritable)
     }
 
     /// Zeroed memory of this process alone, which others can reach by messages only.
     ///
     /// - Throws: `EINVAL` for a count below 1; the errno of `mmap`.
-    public init(privateCount count: Int) throws(Errno) {
+    public convenience init(privateCount count: Int) throws(Errno) {
         guard count > 0 else { throw .invalidArgument }
-        mappingCount = count
-        unsafe mappingBase = try Self.map(
-            count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, at: 0)
-        unsafe base = unsafe mappingBase
+        try self.init(MemoryMapping(reserving: count), skipping: 0, count: count, isWritable: true)
+    }
+
+    private init(
+        _ mapping: consuming MemoryMapping, skipping slack: Int, count: Int, isWritable: Bool
+    ) throws(Errno) {
+        // Only the empty mapping has none.
+        guard let start = unsafe mapping.base else { throw .noMemory }
+        unsafe base = start + slack
         self.count = count
-        writableCount = count
-    }
-
-    deinit { unsafe munmap(mappingBase, mappingCount) }
-
-    private static func range(offset: UInt64, count: Int) throws(Errno) -> (start: Int, end: Int) {
-        guard count > 0 else { throw .invalidArgument }
-        guard let start = Int(exactly: offset) else { throw .overflow }
-        let (end, overflow) = start.addingReportingOverflow(count)
-        // Leaves room for the slack in front.
-        guard !overflow, count <= Int.max / 2 else { throw .overflow }
-        return (start, end)
-    }
-
-    /// Refuses what would end with SIGBUS at the first access. Only a regular file has a size.
-    private static func check(_ file: FileDescriptor, covers end: Int) throws(Errno) {
-        var status = stat()
-        guard unsafe fstat(file.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
-        guard status.st_mode & S_IFMT == S_IFREG else { return }
-        guard end <= Int(status.st_size) else { throw .noSuchAddressOrDevice }
-    }
-
-    private static func map(
-        _ count: Int, _ protection: CInt, _ flags: CInt, _ file: CInt, at offset: Int
-    ) throws(Errno) -> UnsafeMutableRawPointer {
-        // The kernel picks the place, so nothing that is mapped already can be replaced.
-        guard let base = unsafe mmap(nil, count, protection, flags, file, offset), unsafe base != MAP_FAILED
-        else {
-            throw Errno(rawValue: errno)
-        }
-        return unsafe base
+        writableCount = isWritable ? count : 0
+        self.mapping = mapping
     }
 }

@@ -28,14 +28,15 @@ enum manner {
     BY_CLOSING_IN_THE_MIDDLE,
 };
 
+/* Atomic is what both sides use while the thread runs: messages orders what comes with it. */
 struct responder {
     int fd, stop;
     uint8_t *memory; /* MEMORY_SIZE bytes at BASE */
-    enum manner manner;
-    uint32_t error_no;
+    _Atomic enum manner manner;
+    _Atomic uint32_t error_no;
     pthread_t thread;
     /* what it saw */
-    unsigned messages;
+    _Atomic unsigned messages;
     struct vfio_user_header headers[16];
     uint64_t addrs[16], counts[16];
     const char *complaint; /* about the server's messages */

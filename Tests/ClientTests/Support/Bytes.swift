@@ -44,4 +44,14 @@ enum Wire {
     static let feature: UInt16 = 16
     static let migRead: UInt16 = 17
     static let migWrite: UInt16 = 18
+    static let ioasAlloc: UInt16 = 19
+    static let ioasDestroy: UInt16 = 20
+    static let ioasMap: UInt16 = 21
+    static let ioasUnmap: UInt16 = 22
+    static let ioasCopy: UInt16 = 23
+    static let bind: UInt16 = 24
+    static let attach: UInt16 = 25
+    static let detach: UInt16 = 26
+    static let iovaRanges: UInt16 = 0x8001
+    static let compatIOAS: UInt16 = 0x8002
 }

@@ -25,6 +25,9 @@ import Glibc
             }, box.toOpaque())
     }
 
+    /// Sends the thread a signal, which must be handled.
+    func signal(_ number: CInt) { _ = pthread_kill(thread, number) }
+
     /// Waits until the body has ended.
     func join() { _ = pthread_join(thread, nil) }
 }

@@ -38,6 +38,14 @@ func message(_ command: Command, _ payload: [UInt8] = [], id: UInt16 = 0, flags:
     message(command.rawValue, payload, id: id, flags: flags)
 }
 
+/// Bytes so many times over.
+func repeated(_ bytes: [UInt8], _ count: Int) -> [UInt8] {
+    var all: [UInt8] = []
+    all.reserveCapacity(bytes.count * count)
+    for _ in 0..<count { all.append(contentsOf: bytes) }
+    return all
+}
+
 extension UInt32 {
     /// Header flags, as numbers.
     static let isReply: UInt32 = 1

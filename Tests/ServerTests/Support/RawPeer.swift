@@ -24,7 +24,7 @@ final class RawPeer {
     private var nextID: UInt16 = 0x100
 
     /// - Parameter patience: milliseconds to wait for a message before it counts as missing.
-    init(_ socket: File, patience: Int = 2000) {
+    init(_ socket: File, patience: Int = 20_000) {
         self.socket = socket
         setPatience(patience)
     }
@@ -106,6 +106,21 @@ final class RawPeer {
             done += received.count
         }
         return buffer
+    }
+
+    /// Takes and forgets all that comes, until the server closes.
+    func drain() {
+        var files: [File] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        var scratch = [CInt](repeating: -1, count: Int(CLX_MAX_FDS))
+        while true {
+            // Room for that many bytes, and for as many descriptors as can come.
+            let received = unsafe buffer.withUnsafeMutableBytes { buffer in
+                unsafe clx_receive(number, buffer.baseAddress, buffer.count, 0, &scratch)
+            }
+            guard received.count > 0 else { return }
+            files += scratch[..<Int(received.fd_count)].map { File(adopting: $0) }
+        }
     }
 
     /// Whether the server has sent nothing, and is still there.

@@ -32,6 +32,12 @@ final class TestDevice: Device {
     var duringAdd: ((DMARegion, DeviceServer) -> Void)?
     var duringRemove: ((DMARegion, DeviceServer) -> Void)?
 
+    /// For the end of a test that asked for something that holds the device.
+    func forgetHooks() {
+        (duringRead, duringWrite, duringQuiesce, duringReset) = (nil, nil, nil, nil)
+        (duringAdd, duringRemove) = (nil, nil)
+    }
+
     /// The events, which are then forgotten.
     func takeEvents() -> [Event] {
         defer { events = [] }

@@ -1,0 +1,277 @@
+internal import Glibc
+internal import Synchronization
+internal import SystemPackage
+
+extension NVMeController {
+    /// Carries out what the client has submitted, up to `budget` commands of each queue, and tells of what is done.
+    ///
+    /// - Returns: how many commands were begun or completed; 0: there was nothing to do.
+    @discardableResult
+    public func process(budget: Int = 64) -> Int {
+        if shutdownIsDue { finishShutdown() }
+        var done = 0
+        if isRunning {
+            let resets = resetCount
+            var place = 0
+            while place < activeCount {
+                done &+= unsafe serve(Int(active[place]), budget)
+                guard isRunning, resetCount == resets else { break }
+                place &+= 1
+            }
+        }
+        if pendingSlots > 0 { done &+= reap(wait: false) }
+        if mayReport { deliverEvents() }
+        if owesInterrupts || levelIsHigh { signalInterrupts() }
+        return done
+    }
+
+    /// Everything the client asked for before is done and durable (NVMe 1.4, 7.6.2).
+    private func finishShutdown() {
+        shutdownIsDue = false
+        drain()
+        for place in 0..<namespaceCount { _ = flush(namespace: place) }
+        registers.shutdownStatus = 2
+    }
+
+    // MARK: Submission
+
+    /// Fetches and carries out commands of one queue.
+    private func serve(_ identifier: Int, _ budget: Int) -> Int {
+        let queue = unsafe submissions + identifier
+        let tail = tail(of: identifier)
+        if unsafe tail == queue.pointee.head { return 0 }
+        guard unsafe tail < queue.pointee.size else {
+            if unsafe queue.pointee.refusedTail != tail {
+                unsafe queue.pointee.refusedTail = tail
+                report(.invalidDoorbellValue)
+            }
+            return 0
+        }
+        unsafe queue.pointee.tail = tail
+        let completion = unsafe completions + queue.pointee.completions
+        let resets = resetCount
+        var done = 0
+        while unsafe queue.pointee.head != queue.pointee.tail, done < budget {
+            if unsafe !completion.pointee.hasRoom {
+                unsafe refreshHead(queue.pointee.completions)
+                if unsafe !completion.pointee.hasRoom { break }
+            }
+            guard let slot = takeSlot() else { break }
+            guard fetch(identifier, into: slot) else {
+                release(slot: slot)
+                // Also when the client has gone meanwhile.
+                if resets == resetCount { failFatally() }
+                return done
+            }
+            unsafe completion.pointee.promised &+= 1
+            identifier == 0 ? executeAdmin(slot) : executeNVM(slot)
+            done &+= 1
+            guard resets == resetCount, isRunning else { return done }
+        }
+        if shadow.isActive, identifier != 0, !configuration.isPolled { askToRing(identifier) }
+        return done
+    }
+
+    /// Copies the next entry of a queue, so that the client cannot change what has been checked.
+    private func fetch(_ identifier: Int, into slot: Int) -> Bool {
+        let queue = unsafe submissions + identifier
+        let offset = unsafe Int(queue.pointee.head) &* SubmissionEntry.byteCount
+        if let base = unsafe base(of: identifier) {
+            // The head is below the queue's size, all of which is there.
+            unsafe memcpy(scratch, base + offset, SubmissionEntry.byteCount)
+        } else {
+            let address = unsafe queue.pointee.address &+ UInt64(offset)
+            guard unsafe host.read(address, into: scratch, count: SubmissionEntry.byteCount) else {
+                return false
+            }
+        }
+        // Whatever is read from here on is the copy.
+        atomicMemoryFence(ordering: .acquiring)
+        unsafe slots[slot].entry = scratch.load(as: SubmissionEntry.self)
+        unsafe slots[slot].queue = identifier
+        unsafe slots[slot].ending = .none
+        unsafe slots[slot].isRead = false
+        unsafe slots[slot].status = .success
+        unsafe slots[slot].resetCount = resetCount
+        let next = unsafe queue.pointee.head &+ 1
+        unsafe queue.pointee.head = next == queue.pointee.size ? 0 : next
+        return true
+    }
+
+    /// The first entry of a submission queue, if it can be reached by address.
+    @inline(__always)
+    private func base(of identifier: Int) -> UnsafeMutableRawPointer? {
+        let queue = unsafe submissions + identifier
+        if unsafe queue.pointee.memoryEpoch != memoryEpoch {
+            unsafe queue.pointee.memoryEpoch = memoryEpoch
+            let count = unsafe Int(queue.pointee.size) * SubmissionEntry.byteCount
+            let range = unsafe host.direct(queue.pointee.address, count, writing: false)
+            unsafe queue.pointee.base = range.count == count ? range.address : nil
+        }
+        return unsafe queue.pointee.base
+    }
+
+    // MARK: Completion
+
+    /// Ends a command: its slot is free, and the client is told.
+    func complete(_ slot: Int, _ status: Status, result: UInt32 = 0) {
+        let command = unsafe slots + slot
+        let queue = unsafe command.pointee.queue
+        let identifier = unsafe command.pointee.entry.identifier
+        release(slot: slot)
+        // After a reset nobody waits for it.
+        guard unsafe command.pointee.resetCount == resetCount, unsafe submissions[queue].isActive else {
+            return
+        }
+        unsafe completions[submissions[queue].completions].promised &-= 1
+        var status = status
+        if !status.isSuccess { status = record(unsafe command.pointee, status) }
+        post(queue, identifier, status, result)
+    }
+
+    /// Adds an entry to the completion queue of a submission queue; there is room for it.
+    func post(_ queue: Int, _ identifier: UInt16, _ status: Status, _ result: UInt32) {
+        let submission = unsafe submissions + queue
+        let number = unsafe submission.pointee.completions
+        let completion = unsafe completions + number
+        let offset = unsafe Int(completion.pointee.tail) &* Limit.completionByteCount
+        let low = UInt64(result)
+        let dword3 =
+            unsafe UInt32(identifier) | completion.pointee.phase << 16 | UInt32(status.rawValue) << 17
+        let dword2 = unsafe submission.pointee.head | UInt32(truncatingIfNeeded: queue) << 16
+        let high = UInt64(dword3) << 32 | UInt64(dword2)
+        let address = unsafe completion.pointee.address &+ UInt64(offset)
+        if let base = unsafe completionBase(number) {
+            // The tail is below the queue's size, all of which is there. The half with the phase bit is last.
+            unsafe (base + offset).storeBytes(of: low, as: UInt64.self)
+            unsafe (base + offset + 8).assumingMemoryBound(to: Atomic<UInt64>.self).pointee
+                .store(high, ordering: .releasing)
+            unsafe host.wrote(address, Limit.completionByteCount)
+        } else {
+            let resets = resetCount
+            var entry = (low, high)
+            let isWritten = unsafe withUnsafeBytes(of: &entry) {
+                // 16 bytes; a buffer on the stack has an address.
+                guard let source = $0.baseAddress else { return false }
+                return unsafe host.write(address, from: source, count: Limit.completionByteCount)
+            }
+            guard resets == resetCount else { return }
+            guard isWritten else { return failFatally() }
+        }
+        let next = unsafe completion.pointee.tail &+ 1
+        if unsafe next == completion.pointee.size {
+            unsafe completion.pointee.tail = 0
+            unsafe completion.pointee.phase ^= 1
+        } else {
+            unsafe completion.pointee.tail = next
+        }
+        if unsafe completion.pointee.interrupts {
+            unsafe completion.pointee.owesInterrupt = true
+            owesInterrupts = true
+        }
+    }
+
+    @inline(__always)
+    private func completionBase(_ number: Int) -> UnsafeMutableRawPointer? {
+        let queue = unsafe completions + number
+        if unsafe queue.pointee.memoryEpoch != memoryEpoch {
+            unsafe queue.pointee.memoryEpoch = memoryEpoch
+            let count = unsafe Int(queue.pointee.size) * Limit.completionByteCount
+            let range = unsafe host.direct(queue.pointee.address, count, writing: true)
+            unsafe queue.pointee.base = range.count == count ? range.address : nil
+        }
+        return unsafe queue.pointee.base
+    }
+
+    /// Looks how far the client has taken completions.
+    func refreshHead(_ number: Int) {
+        let queue = unsafe completions + number
+        let head = head(of: number)
+        if unsafe head == queue.pointee.head { return }
+        guard unsafe queue.pointee.accepts(head: head) else {
+            if unsafe queue.pointee.refusedHead != head {
+                unsafe queue.pointee.refusedHead = head
+                report(.invalidDoorbellValue)
+            }
+            return
+        }
+        unsafe queue.pointee.head = head
+    }
+
+    // MARK: Interrupts
+
+    /// Tells of new completions: each vector once, or by the level of INTx.
+    private func signalInterrupts() {
+        guard unsafe host.hasVectors else { return signalLevel() }
+        owesInterrupts = false
+        levelIsHigh = false
+        for number in 0..<queueCount where unsafe completions[number].owesInterrupt {
+            unsafe completions[number].owesInterrupt = false
+            unsafe counters.pointee.interrupts &+= 1
+            unsafe host.signal(vector: completions[number].vector)
+        }
+    }
+
+    /// INTx is asserted as long as a queue whose vector is not masked has entries the client has not taken.
+    private func signalLevel() {
+        owesInterrupts = false
+        var isHigh = false
+        for number in 0..<queueCount where unsafe completions[number].isActive {
+            guard unsafe completions[number].interrupts, unsafe completions[number].vector < 32,
+                unsafe registers.interruptMask >> UInt32(completions[number].vector) & 1 == 0
+            else { continue }
+            refreshHead(number)
+            if unsafe completions[number].used > 0 { isHigh = true }
+        }
+        if isHigh, !levelIsHigh {
+            unsafe counters.pointee.interrupts &+= 1
+            unsafe host.signal(vector: 0)
+        }
+        levelIsHigh = isHigh
+    }
+
+    /// The client has serviced an INTx interrupt: if there is still cause for one, the next
+    /// ``process(budget:)`` signals again.
+    public func interruptServiced() {
+        levelIsHigh = false
+        owesInterrupts = true
+    }
+
+    // MARK: Pending commands
+
+    /// Completes what stores have done.
+    @discardableResult
+    func reap(wait: Bool) -> Int {
+        let before = pendingSlots
+        for place in 0..<namespaceCount {
+            let store = unsafe namespaces[place].store
+            guard store.pendingCount > 0 else { continue }
+            store.reap(wait: wait) { [self] token, error in finished(token, error) }
+        }
+        return before - pendingSlots
+    }
+
+    /// Waits for what stores have pending: afterwards nothing uses client memory until the next
+    /// ``process(budget:)``.
+    public func quiesce() { drain() }
+
+    /// Whether stores have anything pending.
+    public var isBusy: Bool { pendingSlots > 0 }
+
+    /// Waits until no store has anything pending.
+    func drain() {
+        while pendingSlots > 0, reap(wait: true) > 0 {}
+    }
+
+    /// A store has completed one request of a command.
+    func finished(_ token: UInt32, _ error: Errno?) {
+        let slot = Int(token)
+        guard slot < configuration.slots, unsafe slots[slot].isPending else { return }
+        if let error { unsafe slots[slot].status = status(of: error, slot) }
+        unsafe slots[slot].pendingParts -= 1
+        guard unsafe slots[slot].pendingParts == 0 else { return }
+        unsafe slots[slot].isPending = false
+        pendingSlots -= 1
+        end(slot)
+    }
+}

@@ -1,0 +1,36 @@
+/// A namespace: a store, and how it is divided into blocks.
+@safe
+struct Namespace {
+    let store: any BackingStore
+    /// Base 2 logarithm of the block size: 9 or 12.
+    var blockShift: UInt64
+    /// Set for good by the operator, not by the client.
+    let isReadOnly: Bool
+    let isVolatile: Bool
+    /// The store's bytes if it is memory.
+    let memory: UnsafeMutableRawPointer?
+    let capacity: UInt64
+
+    init(_ store: any BackingStore, blockShift: UInt64) {
+        self.store = store
+        self.blockShift = blockShift
+        isReadOnly = store.isReadOnly
+        isVolatile = store.hasVolatileCache
+        unsafe memory = store.bytes?.baseAddress
+        capacity = store.byteCount
+    }
+
+    /// Logical blocks.
+    var blockCount: UInt64 { capacity >> blockShift }
+
+    /// Whether `count` blocks from `first` on exist.
+    @inline(__always)
+    func contains(_ first: UInt64, _ count: UInt64) -> Bool {
+        let (end, overflows) = first.addingReportingOverflow(count)
+        return !overflows && end <= blockCount
+    }
+
+    /// Block sizes there are, by the number of their format.
+    static let formats: [UInt64] = [9, 12]
+    var format: UInt8 { blockShift == 12 ? 1 : 0 }
+}

@@ -1,0 +1,104 @@
+/// A submission queue, as the controller keeps it (NVMe 1.4, 4.1).
+@safe
+struct SubmissionQueue {
+    var isActive = false
+    /// Where it is in client memory.
+    var address: UInt64 = 0
+    /// Entries, 2...4096.
+    var size: UInt32 = 0
+    /// The next entry to fetch.
+    var head: UInt32 = 0
+    /// Behind the last entry the client has submitted.
+    var tail: UInt32 = 0
+    /// The completion queue.
+    var completions = 0
+    /// The first entry in this process, if all of the queue can be reached there.
+    var base: UnsafeMutableRawPointer?
+    /// Which state of client memory `base` belongs to.
+    var memoryEpoch: UInt64 = 0
+    /// The doorbell value that was refused last, so that it is reported once.
+    var refusedTail = UInt32.max
+
+    init() {}
+}
+
+/// A completion queue.
+@safe
+struct CompletionQueue {
+    var isActive = false
+    var address: UInt64 = 0
+    /// Entries, 2...4096.
+    var size: UInt32 = 0
+    /// The oldest entry the client has not taken yet.
+    var head: UInt32 = 0
+    /// The next entry to fill.
+    var tail: UInt32 = 0
+    /// The phase bit of entries being filled, 1 or 0.
+    var phase: UInt32 = 1
+    /// Entries promised to commands that are being carried out.
+    var promised: UInt32 = 0
+    var vector: UInt16 = 0
+    var interrupts = false
+    /// Entries were added since the last interrupt.
+    var owesInterrupt = false
+    /// Submission queues that use it.
+    var users = 0
+    var base: UnsafeMutableRawPointer?
+    var memoryEpoch: UInt64 = 0
+    var refusedHead = UInt32.max
+
+    init() {}
+
+    /// Entries the client has not taken.
+    var used: UInt32 { tail >= head ? tail &- head : tail &+ size &- head }
+    /// Whether another command may be begun: its completion will have room.
+    var hasRoom: Bool { used &+ promised &+ 1 < size }
+
+    /// Whether the client may move its head to `value`: only over entries there are.
+    func accepts(head value: UInt32) -> Bool {
+        guard value < size else { return false }
+        let steps = value >= head ? value &- head : value &+ size &- head
+        return steps <= used
+    }
+}
+
+/// One command being carried out. Its vectors and ranges are in the controller's pools.
+@safe
+struct Slot {
+    var entry = SubmissionEntry()
+    var queue = 0
+    /// What there is to do when the store is done.
+    var ending = Ending.none
+    /// Bytes of data.
+    var byteCount = 0
+    var isRead = false
+    var rangeCount = 0
+    var vectorCount = 0
+    /// Memory between store and client, where data cannot move directly.
+    var bounce: UnsafeMutableRawPointer?
+    /// The free list.
+    var nextFree: Int32 = -1
+    var isPending = false
+    /// Requests that are not complete yet, of a command that is several.
+    var pendingParts = 0
+    var status = Status.success
+    /// The controller's count of resets when it was fetched: after another one nobody waits for the command.
+    var resetCount: UInt64 = 0
+
+    init() {}
+
+    /// What follows the store's part.
+    enum Ending {
+        case none
+        /// Copy what was read to the client.
+        case deliver
+        /// Compare what was read with the client's data.
+        case compare
+    }
+}
+
+/// A range of client memory.
+struct MemoryRange: BitwiseCopyable {
+    var address: UInt64
+    var count: Int
+}

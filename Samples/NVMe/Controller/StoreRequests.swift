@@ -1,0 +1,97 @@
+internal import SystemPackage
+
+/// Giving work to stores.
+extension NVMeController {
+    private func request(
+        _ slot: Int, _ operation: StoreRequest.Operation, _ offset: UInt64, _ byteCount: UInt64
+    ) -> StoreRequest {
+        let isTransfer: Bool
+        switch operation {
+        case .read, .write: isTransfer = true
+        default: isTransfer = false
+        }
+        let list = unsafe UnsafeMutableBufferPointer(
+            start: vectors + slot &* Limit.vectors, count: isTransfer ? slots[slot].vectorCount : 0)
+        return unsafe StoreRequest(
+            operation, offset: offset, byteCount: byteCount, vectors: list,
+            token: UInt32(truncatingIfNeeded: slot))
+    }
+
+    /// Begins a command's one request; the command ends when that does.
+    func start(
+        _ slot: Int, _ namespace: Int, _ operation: StoreRequest.Operation, _ offset: UInt64,
+        _ byteCount: UInt64
+    ) {
+        let request = request(slot, operation, offset, byteCount)
+        switch unsafe namespaces[namespace].store.start(request) {
+        case .done: end(slot)
+        case .failed(let error):
+            unsafe slots[slot].status = status(of: error, slot)
+            end(slot)
+        case .pending:
+            unsafe slots[slot].isPending = true
+            unsafe slots[slot].pendingParts = 1
+            pendingSlots += 1
+        }
+    }
+
+    /// Carries one request out and waits for it.
+    func carryOut(
+        _ slot: Int, _ namespace: Int, _ operation: StoreRequest.Operation, _ offset: UInt64,
+        _ byteCount: UInt64
+    ) -> StoreAnswer {
+        let request = request(slot, operation, offset, byteCount)
+        let answer = unsafe namespaces[namespace].store.start(request)
+        guard answer == .pending else { return answer }
+        // Others that are complete meanwhile end as usual; this one's token is nobody's.
+        var outcome: StoreAnswer?
+        let store = unsafe namespaces[namespace].store
+        while outcome == nil {
+            guard store.pendingCount > 0 else { return .failed(.ioError) }
+            store.reap(wait: true) { [self] token, error in
+                if token == request.token {
+                    outcome = error.map { .failed($0) } ?? .done
+                } else {
+                    finished(token, error)
+                }
+            }
+        }
+        return outcome ?? .failed(.ioError)
+    }
+
+    /// The store's part of a command is over.
+    func end(_ slot: Int) {
+        let command = unsafe slots + slot
+        var status = unsafe command.pointee.status
+        // The memory may be another client's by now.
+        let isWanted = unsafe command.pointee.resetCount == resetCount
+        if status.isSuccess, isWanted {
+            switch unsafe command.pointee.ending {
+            case .none:
+                if unsafe command.pointee.isRead { markWritten(slot) }
+            case .deliver:
+                if let bounce = unsafe command.pointee.bounce, unsafe !move(slot, bounce, toClient: true) {
+                    status = .dataTransferError
+                }
+            case .compare:
+                if let bounce = unsafe command.pointee.bounce { status = unsafe compare(slot, with: bounce) }
+            }
+        }
+        complete(slot, status)
+    }
+
+    /// What the client is told of a store's error.
+    func status(of error: Errno, _ slot: Int) -> Status {
+        unsafe counters.pointee.mediaErrors &+= 1
+        switch error {
+        case .noSpace: return .capacityExceeded
+        case .readOnlyFileSystem: return .writeProtected
+        default: break
+        }
+        switch unsafe NVMOpcode(rawValue: slots[slot].entry.opcode) {
+        case .write, .writeZeroes, .flush, .datasetManagement: return .writeFault
+        case .read, .compare, .verify: return .unrecoveredReadError
+        case nil: return .internalError
+        }
+    }
+}

@@ -1,0 +1,76 @@
+/// The part of a controller's state that every turn looks at, in memory of its own: looking there checks no
+/// exclusivity.
+@safe
+struct TurnState {
+    var activeCount: Int = 0
+    var freeSlot: Int32 = -1
+    var pendingSlots: Int = 0
+    var isRunning = false
+    var resetCount: UInt64 = 0
+    var memoryEpoch: UInt64 = 1
+    var shadow: ShadowDoorbells = ShadowDoorbells()
+    var levelIsHigh: Bool = false
+    var owesInterrupts: Bool = false
+    var shutdownIsDue: Bool = false
+    var mayReport: Bool = false
+
+    init() {}
+}
+
+extension NVMeController {
+    /// Submission queues there are.
+    var activeCount: Int {
+        @inline(__always) get { unsafe state.pointee.activeCount }
+        @inline(__always) set { unsafe state.pointee.activeCount = newValue }
+    }
+    /// The first of the list of free slots; -1: none.
+    var freeSlot: Int32 {
+        @inline(__always) get { unsafe state.pointee.freeSlot }
+        @inline(__always) set { unsafe state.pointee.freeSlot = newValue }
+    }
+    /// Commands that stores have pending.
+    var pendingSlots: Int {
+        @inline(__always) get { unsafe state.pointee.pendingSlots }
+        @inline(__always) set { unsafe state.pointee.pendingSlots = newValue }
+    }
+    /// Commands are carried out: enabled, not shut down, no fatal error.
+    var isRunning: Bool {
+        @inline(__always) get { unsafe state.pointee.isRunning }
+        @inline(__always) set { unsafe state.pointee.isRunning = newValue }
+    }
+    /// Counts resets, so that whoever called out notices one.
+    var resetCount: UInt64 {
+        @inline(__always) get { unsafe state.pointee.resetCount }
+        @inline(__always) set { unsafe state.pointee.resetCount = newValue }
+    }
+    /// Counts changes of client memory.
+    var memoryEpoch: UInt64 {
+        @inline(__always) get { unsafe state.pointee.memoryEpoch }
+        @inline(__always) set { unsafe state.pointee.memoryEpoch = newValue }
+    }
+    /// Doorbells in client memory.
+    var shadow: ShadowDoorbells {
+        @inline(__always) get { unsafe state.pointee.shadow }
+        @inline(__always) set { unsafe state.pointee.shadow = newValue }
+    }
+    /// Whether INTx was signalled and its cause has not gone.
+    var levelIsHigh: Bool {
+        @inline(__always) get { unsafe state.pointee.levelIsHigh }
+        @inline(__always) set { unsafe state.pointee.levelIsHigh = newValue }
+    }
+    /// Completions that no interrupt has told of yet.
+    var owesInterrupts: Bool {
+        @inline(__always) get { unsafe state.pointee.owesInterrupts }
+        @inline(__always) set { unsafe state.pointee.owesInterrupts = newValue }
+    }
+    /// A client asked for a shutdown that is not complete.
+    var shutdownIsDue: Bool {
+        @inline(__always) get { unsafe state.pointee.shutdownIsDue }
+        @inline(__always) set { unsafe state.pointee.shutdownIsDue = newValue }
+    }
+    /// There may be an event to tell of, and somebody who asked.
+    var mayReport: Bool {
+        @inline(__always) get { unsafe state.pointee.mayReport }
+        @inline(__always) set { unsafe state.pointee.mayReport = newValue }
+    }
+}

@@ -1,0 +1,43 @@
+internal import CNVMeSystem
+internal import Glibc
+internal import SystemPackage
+
+/// How the client's doorbell writes reach the controller.
+enum DoorbellMode: String, CaseIterable {
+    /// The client maps the page and writes to it; the controller looks.
+    case mmap
+    /// By messages.
+    case trap
+    /// By eventfds, with the values in a shared page.
+    case ioeventfd
+}
+
+/// The file behind BAR0, of which only the page of doorbells is used, mapped into this process.
+///
+/// Unsafe inside: the mapping is one page for as long as the object lives.
+@safe
+final class DoorbellPage {
+    static let offset = 0x1000
+    static let byteCount = 0x1000
+    let file: FileDescriptor
+    let memory: UnsafeMutableRawPointer
+
+    /// - Throws: errors of `memfd_create` and `mmap`.
+    init() throws(Errno) {
+        let number = unsafe nvmesys_memory_file("nvme-doorbells", Int64(Self.offset + Self.byteCount))
+        guard number >= 0 else { throw Errno(rawValue: -number) }
+        file = FileDescriptor(rawValue: number)
+        let address = unsafe Glibc.mmap(
+            nil, Self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, number, off_t(Self.offset))
+        guard let address = unsafe address, unsafe address != MAP_FAILED else {
+            _ = Glibc.close(number)
+            throw Errno(rawValue: errno)
+        }
+        unsafe memory = unsafe address
+    }
+
+    deinit {
+        _ = unsafe munmap(memory, Self.byteCount)
+        try? file.close()
+    }
+}

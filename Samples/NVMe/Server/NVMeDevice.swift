@@ -1,0 +1,209 @@
+internal import NVMeController
+internal import VFIOUserServer
+
+/// The controller as a PCI device: BAR0 with registers and doorbells, BAR4 with the tables of MSI-X.
+///
+/// Unsafe inside: pointers go to and from the controller and the server's client memory, each with its length.
+@safe
+final class NVMeDevice: Device, Host {
+    let doorbells: DoorbellPage
+    private var controllerStorage: NVMeController?
+    /// The server, which outlives every call.
+    private unowned(unsafe) var server: DeviceServer?
+    /// In memory of its own: every command looks there, and it checks no exclusivity.
+    private let memoryStorage: UnsafeMutablePointer<ClientMemory?>
+    private var memory: ClientMemory? { unsafe memoryStorage.pointee }
+    private var msixOffset = 0
+    /// The tables, for clients that want them there. Interrupts go by eventfd.
+    private var tables = [UInt8](repeating: 0, count: NVMeDevice.tableSize)
+    /// INTx was unmasked: looked at when the requests that came with it are done.
+    var wasUnmasked = false
+
+    static let tableSize = 0x2000
+    static let pendingBitsOffset = 0x1000
+    static let barSize = 0x4000
+
+    init() throws(Errno) {
+        doorbells = try DoorbellPage()
+        unsafe memoryStorage = .allocate(capacity: 1)
+        unsafe memoryStorage.initialize(to: nil)
+        unsafe server = nil
+    }
+
+    deinit { unsafe memoryStorage.deallocate() }
+
+    /// Makes the controller, and declares all that clients see of it.
+    func setUp(
+        on server: DeviceServer, _ configuration: ControllerConfiguration, stores: [any BackingStore],
+        blockSize: Int, doorbellMode: DoorbellMode, notifier: FileDescriptor?
+    ) throws(Errno) -> NVMeController {
+        // The page has 4096 bytes and lives as long as this object, which keeps the controller.
+        let controller = unsafe NVMeController(
+            configuration, host: self, doorbells: doorbells.memory, stores: stores, blockSize: blockSize)
+        controllerStorage = controller
+        unsafe self.server = server
+        try server.initializePCI(.express)
+        try server.setIdentity(
+            PCIIdentity(
+                vendor: configuration.vendor, device: 0x0001, subsystemVendor: configuration.vendor,
+                subsystem: 0x0001))
+        try server.setClass(.nvme)
+        try server.addCapability(.powerManagement())
+        try server.addCapability(.express(functionLevelReset: true))
+        msixOffset = try server.addCapability(
+            .msix(
+                vectors: configuration.vectors, table: .init(bar: 4, offset: 0),
+                pendingBits: .init(bar: 4, offset: UInt32(Self.pendingBitsOffset))))
+        let areas =
+            doorbellMode == .mmap
+            ? [Region.Area(offset: UInt64(DoorbellPage.offset), size: UInt64(DoorbellPage.byteCount))] : []
+        try server.setRegion(
+            .bar0,
+            Region(
+                size: UInt64(Self.barSize), flags: [.readWrite, .memory, .bits64],
+                file: doorbellMode == .mmap ? doorbells.file : nil, mappableAreas: areas))
+        try server.setRegion(.bar4, Region(size: UInt64(Self.tableSize), flags: [.readWrite, .memory]))
+        if let notifier { try addNotifiers(notifier, configuration, on: server) }
+        try server.setInterruptCount(.intx, 1)
+        try server.setInterruptCount(.msix, UInt32(configuration.vectors))
+        try server.enableDMA()
+        unsafe memoryStorage.pointee = server.clientMemory
+        return controller
+    }
+
+    /// One eventfd for all doorbells, whose values the client leaves in the page.
+    private func addNotifiers(
+        _ notifier: FileDescriptor, _ configuration: ControllerConfiguration, on server: DeviceServer
+    ) throws(Errno) {
+        for place in 0..<UInt64(2 * (configuration.queuePairs + 1)) {
+            let offset = UInt64(DoorbellPage.offset) + 4 * place
+            try server.addIOEventFD(
+                IOEventFD(
+                    file: notifier.rawValue, offset: offset, size: 4, shadowFile: doorbells.file.rawValue,
+                    shadowOffset: offset), to: .bar0)
+        }
+    }
+
+    private func controller() throws(Errno) -> NVMeController {
+        guard let controllerStorage else { throw .invalidArgument }
+        return controllerStorage
+    }
+
+    // MARK: Device
+
+    func read(
+        _ region: RegionIndex, at offset: UInt64, into data: inout MutableRawSpan, on server: DeviceServer
+    ) throws(Errno) {
+        let controller = try controller()
+        for place in 0..<data.byteCount {
+            // The access lies within the region, which is far smaller than an Int.
+            let position = Int(offset) + place
+            let byte: UInt8
+            if region == .bar4 {
+                byte = tables[position]
+            } else {
+                let bits = UInt32(position & 3) * 8
+                byte = UInt8(truncatingIfNeeded: controller.readRegister(position & ~3) >> bits)
+            }
+            data.storeBytes(of: byte, toByteOffset: place, as: UInt8.self)
+        }
+    }
+
+    func write(_ region: RegionIndex, at offset: UInt64, from data: RawSpan, on server: DeviceServer)
+        throws(Errno)
+    {
+        let controller = try controller()
+        let start = Int(offset)
+        if region == .bar4 {
+            for place in 0..<data.byteCount { tables[start + place] = data.byte(place) }
+            return
+        }
+        // Registers are written whole: four bytes, or two registers at once.
+        guard start & 3 == 0, data.byteCount & 3 == 0 else { return }
+        for place in stride(from: 0, to: data.byteCount, by: 4) {
+            var value: UInt32 = 0
+            for byte in 0..<4 { value |= UInt32(data.byte(place + byte)) << UInt32(8 * byte) }
+            controller.writeRegister(start + place, value)
+        }
+    }
+
+    func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
+        controllerStorage?.quiesce()
+        return .quiesced
+    }
+
+    func reset(_ kind: ResetKind, on server: DeviceServer) throws(Errno) {
+        controllerStorage?.memoryChanged()
+        controllerStorage?.reset()
+        wasUnmasked = false
+    }
+
+    func dmaRegionAdded(_ region: DMARegion, on server: DeviceServer) { controllerStorage?.memoryChanged() }
+
+    func dmaRegionRemoved(_ region: DMARegion, on server: DeviceServer) { controllerStorage?.memoryChanged() }
+
+    func interruptsMasked(
+        _ kind: InterruptKind, vectors: Range<UInt32>, masked: Bool, on server: DeviceServer
+    ) {
+        if kind == .intx, !masked { wasUnmasked = true }
+    }
+
+    // MARK: Host
+
+    func direct(_ address: UInt64, _ count: Int, writing: Bool) -> DirectRange {
+        guard let memory,
+            let piece = try? memory.piece(at: address, count: count, for: writing ? .readWrite : .read)
+        else { return directPart(address, count, writing) }
+        return range(of: piece, memory)
+    }
+
+    private func range(of piece: MemoryPiece, _ memory: ClientMemory) -> DirectRange {
+        guard let base = try? unsafe memory.address(of: piece) else {
+            return unsafe DirectRange(address: nil, count: piece.count)
+        }
+        return unsafe DirectRange(address: base, count: piece.count)
+    }
+
+    /// When not all of a range is there, what there is before the gap.
+    private func directPart(_ address: UInt64, _ count: Int, _ writing: Bool) -> DirectRange {
+        let use: MemoryUse = writing ? .readWrite : .read
+        guard let memory, let piece = try? memory.piece(at: address, count: 1, for: use) else { return .none }
+        return range(of: piece, memory)
+    }
+
+    func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
+        guard let server = unsafe server else { return false }
+        let buffer = unsafe UnsafeMutableRawBufferPointer(start: target, count: count)
+        return (try? unsafe server.readMemory(at: address, into: buffer)) != nil
+    }
+
+    func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
+        guard let server = unsafe server else { return false }
+        let buffer = unsafe UnsafeRawBufferPointer(start: source, count: count)
+        return (try? unsafe server.writeMemory(at: address, from: buffer)) != nil
+    }
+
+    func wrote(_ address: UInt64, _ count: Int) {
+        guard let memory, memory.isTracked else { return }
+        var address = address
+        var left = count
+        while left > 0, let piece = try? memory.piece(at: address, count: left, for: .write) {
+            memory.markDirty(piece)
+            address &+= UInt64(piece.count)
+            left -= piece.count
+        }
+    }
+
+    func signal(vector: UInt16) { try? unsafe server?.triggerInterrupt(UInt32(vector)) }
+
+    /// The enable bit of MSI-X.
+    var hasVectors: Bool {
+        guard let control = try? unsafe server?.configurationWord(at: msixOffset + 2) else { return false }
+        return control & 0x8000 != 0
+    }
+}
+
+extension RawSpan {
+    /// A byte; any bits make one.
+    fileprivate func byte(_ place: Int) -> UInt8 { unsafe unsafeLoad(fromByteOffset: place, as: UInt8.self) }
+}

@@ -1,0 +1,126 @@
+internal import CNVMeSystem
+internal import Glibc
+internal import Logging
+internal import NVMeController
+internal import VFIOUserServer
+
+/// Runs one server and its controller until SIGTERM or SIGINT.
+final class Service {
+    private let device: NVMeDevice
+    private let server: DeviceServer
+    private let controller: NVMeController
+    private let loop: EventLoop
+    private let logger: Logger
+    /// Whether doorbells are only to be seen by looking.
+    private let mustLook: Bool
+    private let polls: Bool
+    private let statisticsInterval: Int
+    private var isStopping = false
+    private var lastActivity = ContinuousClock.now
+    private var lastStatistics = ContinuousClock.now
+    private var lastCounters: Counters
+
+    /// How long after the last command it looks without pause, and how many looks there are per look at the sockets.
+    private static let patience = Duration.microseconds(200)
+    private static let looks = 256
+
+    init(
+        _ device: NVMeDevice, _ server: DeviceServer, _ controller: NVMeController, logger: Logger,
+        mustLook: Bool, polls: Bool, notifier: FileDescriptor?, statisticsInterval: Int
+    ) throws(Errno) {
+        self.device = device
+        self.server = server
+        self.controller = controller
+        self.logger = logger
+        self.mustLook = mustLook
+        self.polls = polls
+        self.statisticsInterval = statisticsInterval
+        lastCounters = controller.statistics
+        loop = try EventLoop()
+        let signals = nvmesys_termination()
+        guard signals >= 0 else { throw Errno(rawValue: -signals) }
+        try loop.add(FileDescriptor(rawValue: signals)) { [unowned self] in isStopping = true }
+        if let notifier {
+            try loop.add(notifier) {
+                var count: UInt64 = 0
+                // Eight bytes, as many as an eventfd gives.
+                _ = unsafe Glibc.read(notifier.rawValue, &count, 8)
+            }
+        }
+        try loop.add(server)
+    }
+
+    /// Serves until told to stop; then everything written is made durable.
+    ///
+    /// - Throws: what ends the service otherwise.
+    func run() throws(Errno) {
+        var isAttached = false
+        while !isStopping {
+            let wasHandled = try loop.runOnce(timeout: timeout)
+            if server.isAttached != isAttached {
+                isAttached = server.isAttached
+                logger.info("\(isAttached ? "a client is attached" : "the client is gone")")
+            }
+            var hasWorked = work() > 0
+            if device.wasUnmasked {
+                device.wasUnmasked = false
+                controller.interruptServiced()
+                controller.process()
+            }
+            if hasWorked || (wasHandled && mustLook) { lastActivity = .now }
+            // Sockets cost a system call each time; doorbells do not.
+            if mustLook, controller.isEnabled {
+                for _ in 0..<Self.looks {
+                    hasWorked = controller.process() > 0
+                    if hasWorked { lastActivity = .now }
+                }
+            }
+            if statisticsInterval > 0 { logStatistics() }
+        }
+        logger.info("stopping")
+        controller.finish()
+        server.close()
+    }
+
+    /// Carries out what is there, however much it is, but with a look at the sockets now and then.
+    private func work() -> Int {
+        var done = 0
+        for _ in 0..<16 {
+            let count = controller.process()
+            if count == 0 { break }
+            done += count
+        }
+        return done
+    }
+
+    /// Milliseconds to wait for sockets and eventfds.
+    private var timeout: Int32 {
+        if controller.isBusy { return 0 }
+        guard controller.isEnabled else { return statisticsInterval > 0 ? 1000 : -1 }
+        if polls { return 0 }
+        if mustLook { return ContinuousClock.now - lastActivity < Self.patience ? 0 : 1 }
+        // Commands that did not fit into one turn are not announced again.
+        if ContinuousClock.now - lastActivity < Self.patience { return 0 }
+        return statisticsInterval > 0 ? 1000 : -1
+    }
+
+    private func logStatistics() {
+        let now = ContinuousClock.now
+        let elapsed = now - lastStatistics
+        guard elapsed >= .seconds(statisticsInterval) else { return }
+        let counters = controller.statistics
+        let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+        func rate(_ path: (Counters) -> UInt64) -> UInt64 {
+            UInt64(Double(path(counters) &- path(lastCounters)) / max(seconds, 0.001))
+        }
+        logger.notice(
+            """
+            per second: \(rate(\.commands)) commands, \(rate(\.readCommands)) reads, \
+            \(rate(\.writeCommands)) writes, \(rate(\.bytesRead) >> 10) KiB read, \
+            \(rate(\.bytesWritten) >> 10) KiB written, \(rate(\.interrupts)) interrupts; \
+            \(counters.errors) errors in all
+            """)
+        lastStatistics = now
+        lastCounters = counters
+    }
+}

@@ -1,0 +1,25 @@
+/*
+ * What Linux has and Swift's module of the C library leaves out. Failures are negated errno values.
+ */
+#ifndef NVMESYSTEM_H
+#define NVMESYSTEM_H
+
+#include <stdint.h>
+
+/* open() with O_CLOEXEC and O_DIRECT. */
+int nvmesys_open_direct(const char *path, int flags);
+
+/* fallocate() that keeps the file's size: a hole, or zeros with room kept for them. */
+int nvmesys_punch_hole(int fd, int64_t offset, int64_t length);
+int nvmesys_zero_range(int fd, int64_t offset, int64_t length);
+
+/* Blocks SIGTERM and SIGINT in this thread; a descriptor that is readable when one is pending. */
+int nvmesys_termination(void);
+
+/* An eventfd that never blocks, close-on-exec. */
+int nvmesys_eventfd(void);
+
+/* memfd_create() with close-on-exec, of a size that it keeps. */
+int nvmesys_memory_file(const char *name, int64_t size);
+
+#endif

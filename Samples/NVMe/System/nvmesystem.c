@@ -1,0 +1,69 @@
+#define _GNU_SOURCE
+#include "nvmesystem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static int
+result(int value)
+{
+    return value < 0 ? -errno : value;
+}
+
+int
+nvmesys_open_direct(const char *path, int flags)
+{
+    return result(open(path, flags | O_CLOEXEC | O_DIRECT));
+}
+
+int
+nvmesys_punch_hole(int fd, int64_t offset, int64_t length)
+{
+    return result(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length));
+}
+
+int
+nvmesys_zero_range(int fd, int64_t offset, int64_t length)
+{
+    return result(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length));
+}
+
+int
+nvmesys_termination(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return -errno;
+    return result(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+int
+nvmesys_eventfd(void)
+{
+    return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int
+nvmesys_memory_file(const char *name, int64_t size)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int error;
+
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+        return fd;
+    error = errno;
+    close(fd);
+    return -error;
+}
