@@ -70,7 +70,7 @@ extension IOASTable {
             try filePolicy.check(descriptor, status)
             backing = try MemoryBacking(
                 descriptor, status, mode: mode, offset: request.offset, length: request.size, request.rights,
-                filePolicy)
+                filePolicy, among: files)
         } else {
             backing = try MemoryBacking(byMessages: request.size, offset: request.offset, request.rights)
         }

@@ -61,7 +61,7 @@ extension IOASTable {
         if let size = status.size, last >= size { throw .invalidArgument }
         return try MemoryBacking(
             descriptor, status, mode: .mapped, offset: request.offset, length: request.length,
-            request.rights, filePolicy)
+            request.rights, filePolicy, among: files)
     }
 
     /// The second half: gives the memory its place. `request` is the same but perhaps for the placement.

@@ -90,6 +90,7 @@ package final class IOASTable {
         for space in spaces.values { dropMappings(of: space) }
         spaces = [:]
         nextID = 1
+        UnmapBacklog.clear()
     }
 
     // MARK: Address spaces

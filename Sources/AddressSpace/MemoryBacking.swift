@@ -1,5 +1,5 @@
 package import SystemPackage
-package import VFIOUserSystem
+internal import VFIOUserSystem
 
 /// The memory behind a mapping that is not made yet: whatever goes wrong from here on, it cleans up after
 /// itself.
@@ -40,10 +40,11 @@ package struct MemoryBacking: ~Copyable {
     ///
     /// The mmap has exactly the client's rights and covers whole blocks of the file: neither offset nor
     /// length need be aligned. It is made with the client's own descriptor, whose rights decide whether it
-    /// may be. Throws `EINVAL` for a length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
-    package init(
+    /// may be. It is made where the part belongs among those of the file in `files`. Throws `EINVAL` for a
+    /// length of 0, `EOVERFLOW` for an offset no file can have, mmap's errno.
+    init(
         _ descriptor: consuming OwnedFD, _ status: FileStatus, mode: AccessMode, offset: UInt64,
-        length: UInt64, _ rights: AccessRights, _ policy: FilePolicy = FilePolicy()
+        length: UInt64, _ rights: AccessRights, _ policy: FilePolicy, among files: FileTable
     ) throws(Errno) {
         if length == 0 { throw .invalidArgument }
         let pageSize = MemoryBacking.pageSize(status)
@@ -52,9 +53,11 @@ package struct MemoryBacking: ~Copyable {
             let (sum, wraps) = (offset - start).addingReportingOverflow(length)
             let (padded, overflows) = sum.addingReportingOverflow(pageSize - 1)
             if wraps || overflows { throw .overflow }
+            let whole = padded & ~(pageSize - 1)
+            let room = files.room(status, block: pageSize)
             memory = try MemoryMapping(
-                sharing: descriptor.descriptor, offset: start, length: padded & ~(pageSize - 1),
-                protection: CInt(rights.rawValue))
+                sharing: descriptor.descriptor, offset: start, length: whole,
+                protection: CInt(rights.rawValue), at: room?.place(start, whole) ?? 0)
             // Below the page size.
             slack = Int(truncatingIfNeeded: offset - start)
         } else {

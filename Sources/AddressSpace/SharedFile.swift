@@ -9,6 +9,10 @@ package final class SharedFile {
     let key: FileKey?
     /// Mappings that use it.
     var users = 0
+    /// Where its parts are mapped.
+    var room: FileRoom?
+    /// None was found.
+    var hasNoRoom = false
     /// How the descriptor may be used; asked for when first needed.
     lazy var openFlags: CInt? = try? descriptor.descriptor.openFlags()
 
@@ -48,6 +52,17 @@ struct FileTable {
         }
         file.users += 1
         return file
+    }
+
+    /// Where a part of a file is to be mapped if another is already; looked for when the second part comes, for most
+    /// files are mapped once.
+    func room(_ status: FileStatus, block: UInt64) -> FileRoom? {
+        guard let file = files[FileKey(identity: status.identity, flags: nil)] else { return nil }
+        if file.room == nil, !file.hasNoRoom {
+            file.room = FileRoom(status, block: block)
+            file.hasNoRoom = file.room == nil
+        }
+        return file.room
     }
 
     /// One user less; without any the file is closed.

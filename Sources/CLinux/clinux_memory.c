@@ -26,7 +26,7 @@ static struct clx_mapped mapped(void *base) {
     return result;
 }
 
-struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int protection) {
+struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int protection, void *near) {
     struct clx_mapped result;
 
     if (offset > INT64_MAX) {
@@ -34,7 +34,8 @@ struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int pro
         result.error = -EOVERFLOW;
         return result;
     }
-    result = mapped(mmap(NULL, length, protection, MAP_SHARED, fd, (off_t)offset));
+    /* Without MAP_FIXED the address is a wish: nothing that is there is replaced. */
+    result = mapped(mmap(near, length, protection, MAP_SHARED, fd, (off_t)offset));
     if (result.base != NULL) {
         /* Only advice: a mapping that cannot take it is as good. */
         (void)madvise(result.base, length, MADV_DONTDUMP);

@@ -27,14 +27,15 @@ package struct MemoryMapping: ~Copyable {
 
     /// Maps part of a file, shared with everyone who maps it, left out of core dumps.
     ///
-    /// `offset` must be a multiple of the page size. Throws mmap's errno, `EOVERFLOW` for an offset or a
-    /// length that no file can have.
+    /// `offset` must be a multiple of the page size. It is mapped at `place`, an address that is one, if nothing
+    /// is there. Throws mmap's errno, `EOVERFLOW` for an offset or a length that no file can have.
     package init(
-        sharing file: FileDescriptor, offset: UInt64, length: UInt64, protection: CInt
+        sharing file: FileDescriptor, offset: UInt64, length: UInt64, protection: CInt, at place: UInt = 0
     ) throws(Errno) {
         guard let size = Int(exactly: length) else { throw .overflow }
-        // The kernel picks the place, so nothing that is already mapped can be replaced.
-        try unsafe self.init(clx_map_shared(file.rawValue, offset, size, protection), length: size)
+        // The place is only a wish, so nothing that is already mapped can be replaced.
+        let wish = unsafe UnsafeMutableRawPointer(bitPattern: place)
+        try unsafe self.init(clx_map_shared(file.rawValue, offset, size, protection, wish), length: size)
     }
 
     /// Reserves zeroed private memory that costs nothing until it is touched.
@@ -80,6 +81,6 @@ package struct MemoryMapping: ~Copyable {
 
     deinit {
         // The range is this owner's alone, so nothing else points into it.
-        if let base = unsafe base { _ = unsafe munmap(base, length) }
+        if let base = unsafe base { unsafe UnmapBacklog.unmap(base, length) }
     }
 }

@@ -29,8 +29,9 @@ struct clx_file_status {
     int error;   /* 0, or a negated errno */
 };
 
-/* mmap(MAP_SHARED) of a file, left out of core dumps. offset must be a multiple of the page size. */
-struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int protection);
+/* mmap(MAP_SHARED) of a file, left out of core dumps. offset must be a multiple of the page size. It is at the address
+ * near if nothing else is, or (also if that is NULL) where the kernel likes. */
+struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int protection, void *near);
 
 /* Zeroed private memory that takes no physical memory, nor any promise of it, until it is used. */
 struct clx_mapped clx_map_reserved(size_t length);
