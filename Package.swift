@@ -73,17 +73,19 @@ let package = Package(
 
         .target(name: "CNVMeSystem", path: "Samples/NVMe/System"),
         .target(
-            name: "NVMeController", dependencies: ["CNVMeSystem", systemPackage],
-            path: "Samples/NVMe/Controller",
+            name: "NVMeController", dependencies: [systemPackage], path: "Samples/NVMe/Controller",
             swiftSettings: strict),
+        .target(
+            name: "NVMeStores", dependencies: ["CNVMeSystem", "NVMeController", systemPackage],
+            path: "Samples/NVMe/Stores", swiftSettings: strict),
         .executableTarget(
             name: "nvme-server",
             dependencies: [
-                "CNVMeSystem", "NVMeController", "VFIOUserServer", systemPackage,
+                "CNVMeSystem", "NVMeController", "NVMeStores", "VFIOUserServer", systemPackage,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
-            path: "Samples/NVMe/Server", swiftSettings: strict),
+            path: "Samples/nvme-server", swiftSettings: strict),
 
         .executableTarget(
             name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
@@ -102,7 +104,7 @@ let package = Package(
             ], exclude: ["Data"]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
         .testTarget(
-            name: "NVMeControllerTests", dependencies: ["NVMeController", systemPackage],
+            name: "NVMeControllerTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
             path: "Tests/NVMeControllerTests", swiftSettings: strict),
         .testTarget(
             name: "VFIOUserEndToEndTests",

@@ -1,5 +1,6 @@
 import Glibc
 import NVMeController
+import NVMeStores
 import SystemPackage
 
 /// A store whose requests are done when it is asked for them, newest first; or at once.

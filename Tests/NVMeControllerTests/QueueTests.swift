@@ -1,4 +1,5 @@
 import NVMeController
+import NVMeStores
 import SystemPackage
 import Testing
 

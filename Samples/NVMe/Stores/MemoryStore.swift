@@ -1,4 +1,5 @@
 internal import Glibc
+public import NVMeController
 public import SystemPackage
 
 /// A store in this process's memory. It starts as zeros and is gone with the process.

@@ -1,5 +1,6 @@
 internal import CNVMeSystem
 internal import Glibc
+public import NVMeController
 public import SystemPackage
 
 /// A store in a file or block device.
