@@ -78,10 +78,14 @@ let package = Package(
         .target(
             name: "NVMeStores", dependencies: ["CNVMeSystem", "NVMeController", systemPackage],
             path: "Samples/NVMe/Stores", swiftSettings: strict),
+        .target(
+            name: "NVMePCI",
+            dependencies: ["CNVMeSystem", "NVMeController", "VFIOUserServer", systemPackage],
+            path: "Samples/NVMe/PCI", swiftSettings: strict),
         .executableTarget(
             name: "nvme-server",
             dependencies: [
-                "CNVMeSystem", "NVMeController", "NVMeStores", "VFIOUserServer", systemPackage,
+                "CNVMeSystem", "NVMeController", "NVMePCI", "NVMeStores", "VFIOUserServer", systemPackage,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

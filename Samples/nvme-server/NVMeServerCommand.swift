@@ -3,6 +3,7 @@ internal import CNVMeSystem
 internal import Glibc
 internal import Logging
 internal import NVMeController
+internal import NVMePCI
 internal import NVMeStores
 internal import VFIOUserServer
 

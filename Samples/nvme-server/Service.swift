@@ -2,6 +2,7 @@ internal import CNVMeSystem
 internal import Glibc
 internal import Logging
 internal import NVMeController
+internal import NVMePCI
 internal import VFIOUserServer
 
 /// Runs one server and its controller until SIGTERM or SIGINT.

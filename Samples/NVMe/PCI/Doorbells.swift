@@ -1,9 +1,9 @@
 internal import CNVMeSystem
 internal import Glibc
-internal import SystemPackage
+package import SystemPackage
 
 /// How the client's doorbell writes reach the controller.
-enum DoorbellMode: String, CaseIterable {
+package enum DoorbellMode: String, CaseIterable {
     /// The client maps the page and writes to it; the controller looks.
     case mmap
     /// By messages.
@@ -16,12 +16,14 @@ enum DoorbellMode: String, CaseIterable {
 ///
 /// Unsafe inside: the mapping is one page for as long as the object lives.
 @safe
-final class DoorbellPage {
-    static let offset = 0x1000
-    static let byteCount = 0x1000
-    let file: FileDescriptor
+package final class DoorbellPage {
+    package static let offset = 0x1000
+    package static let byteCount = 0x1000
+    package let file: FileDescriptor
     let memory: UnsafeMutableRawPointer
 
+    /// A page of zeros.
+    ///
     /// - Throws: errors of `memfd_create` and `mmap`.
     init() throws(Errno) {
         let number = unsafe nvmesys_memory_file("nvme-doorbells", Int64(Self.offset + Self.byteCount))

@@ -1,12 +1,12 @@
-internal import NVMeController
-internal import VFIOUserServer
+package import NVMeController
+package import VFIOUserServer
 
 /// The controller as a PCI device: BAR0 with registers and doorbells, BAR4 with the tables of MSI-X.
 ///
 /// Unsafe inside: pointers go to and from the controller and the server's client memory, each with its length.
 @safe
-final class NVMeDevice: Device, Host {
-    let doorbells: DoorbellPage
+package final class NVMeDevice: Device, Host {
+    package let doorbells: DoorbellPage
     private var controllerStorage: NVMeController?
     /// The server, which outlives every call.
     private unowned(unsafe) var server: DeviceServer?
@@ -17,13 +17,13 @@ final class NVMeDevice: Device, Host {
     /// The tables, for clients that want them there. Interrupts go by eventfd.
     private var tables = [UInt8](repeating: 0, count: NVMeDevice.tableSize)
     /// INTx was unmasked: looked at when the requests that came with it are done.
-    var wasUnmasked = false
+    package var wasUnmasked = false
 
     static let tableSize = 0x2000
     static let pendingBitsOffset = 0x1000
     static let barSize = 0x4000
 
-    init() throws(Errno) {
+    package init() throws(Errno) {
         doorbells = try DoorbellPage()
         unsafe memoryStorage = .allocate(capacity: 1)
         unsafe memoryStorage.initialize(to: nil)
@@ -33,7 +33,7 @@ final class NVMeDevice: Device, Host {
     deinit { unsafe memoryStorage.deallocate() }
 
     /// Makes the controller, and declares all that clients see of it.
-    func setUp(
+    package func setUp(
         on server: DeviceServer, _ configuration: ControllerConfiguration, stores: [any BackingStore],
         blockSize: Int, doorbellMode: DoorbellMode, notifier: FileDescriptor?
     ) throws(Errno) -> NVMeController {
@@ -91,7 +91,7 @@ final class NVMeDevice: Device, Host {
 
     // MARK: Device
 
-    func read(
+    package func read(
         _ region: RegionIndex, at offset: UInt64, into data: inout MutableRawSpan, on server: DeviceServer
     ) throws(Errno) {
         let controller = try controller()
@@ -109,7 +109,7 @@ final class NVMeDevice: Device, Host {
         }
     }
 
-    func write(_ region: RegionIndex, at offset: UInt64, from data: RawSpan, on server: DeviceServer)
+    package func write(_ region: RegionIndex, at offset: UInt64, from data: RawSpan, on server: DeviceServer)
         throws(Errno)
     {
         let controller = try controller()
@@ -127,22 +127,26 @@ final class NVMeDevice: Device, Host {
         }
     }
 
-    func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
+    package func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
         controllerStorage?.quiesce()
         return .quiesced
     }
 
-    func reset(_ kind: ResetKind, on server: DeviceServer) throws(Errno) {
+    package func reset(_ kind: ResetKind, on server: DeviceServer) throws(Errno) {
         controllerStorage?.memoryChanged()
         controllerStorage?.reset()
         wasUnmasked = false
     }
 
-    func dmaRegionAdded(_ region: DMARegion, on server: DeviceServer) { controllerStorage?.memoryChanged() }
+    package func dmaRegionAdded(_ region: DMARegion, on server: DeviceServer) {
+        controllerStorage?.memoryChanged()
+    }
 
-    func dmaRegionRemoved(_ region: DMARegion, on server: DeviceServer) { controllerStorage?.memoryChanged() }
+    package func dmaRegionRemoved(_ region: DMARegion, on server: DeviceServer) {
+        controllerStorage?.memoryChanged()
+    }
 
-    func interruptsMasked(
+    package func interruptsMasked(
         _ kind: InterruptKind, vectors: Range<UInt32>, masked: Bool, on server: DeviceServer
     ) {
         if kind == .intx, !masked { wasUnmasked = true }
@@ -150,7 +154,7 @@ final class NVMeDevice: Device, Host {
 
     // MARK: Host
 
-    func direct(_ address: UInt64, _ count: Int, writing: Bool) -> DirectRange {
+    package func direct(_ address: UInt64, _ count: Int, writing: Bool) -> DirectRange {
         guard let memory,
             let piece = try? memory.piece(at: address, count: count, for: writing ? .readWrite : .read)
         else { return directPart(address, count, writing) }
@@ -171,19 +175,19 @@ final class NVMeDevice: Device, Host {
         return range(of: piece, memory)
     }
 
-    func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
+    package func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
         guard let server = unsafe server else { return false }
         let buffer = unsafe UnsafeMutableRawBufferPointer(start: target, count: count)
         return (try? unsafe server.readMemory(at: address, into: buffer)) != nil
     }
 
-    func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
+    package func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
         guard let server = unsafe server else { return false }
         let buffer = unsafe UnsafeRawBufferPointer(start: source, count: count)
         return (try? unsafe server.writeMemory(at: address, from: buffer)) != nil
     }
 
-    func wrote(_ address: UInt64, _ count: Int) {
+    package func wrote(_ address: UInt64, _ count: Int) {
         guard let memory, memory.isTracked else { return }
         var address = address
         var left = count
@@ -194,10 +198,10 @@ final class NVMeDevice: Device, Host {
         }
     }
 
-    func signal(vector: UInt16) { try? unsafe server?.triggerInterrupt(UInt32(vector)) }
+    package func signal(vector: UInt16) { try? unsafe server?.triggerInterrupt(UInt32(vector)) }
 
     /// The enable bit of MSI-X.
-    var hasVectors: Bool {
+    package var hasVectors: Bool {
         guard let control = try? unsafe server?.configurationWord(at: msixOffset + 2) else { return false }
         return control & 0x8000 != 0
     }
