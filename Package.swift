@@ -73,7 +73,8 @@ let package = Package(
 
         .target(name: "CNVMeSystem", path: "Samples/NVMe/System"),
         .target(
-            name: "NVMeController", dependencies: [systemPackage], path: "Samples/NVMe/Controller",
+            name: "NVMeController", dependencies: ["CNVMeSystem", systemPackage],
+            path: "Samples/NVMe/Controller",
             swiftSettings: strict),
         .target(
             name: "NVMeStores", dependencies: ["CNVMeSystem", "NVMeController", systemPackage],

@@ -12,4 +12,14 @@ extension Translator {
         // Inside the mapping, as record(of:) found.
         return unsafe base + Int(truncatingIfNeeded: entry.offset)
     }
+
+    /// The entry for all of the mapping that an entry lies in.
+    ///
+    /// Throws `EINVAL` if the entry is null or stale.
+    package func whole(of entry: SGEntry) throws(Errno) -> SGEntry {
+        guard let record = unsafe record(of: entry) else { throw .invalidArgument }
+        return unsafe SGEntry(
+            base: entry.base, reference: entry.reference, length: record.pointee.length, offset: 0,
+            writeable: entry.writeable)
+    }
 }

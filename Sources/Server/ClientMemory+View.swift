@@ -75,6 +75,13 @@ public struct ClientMemory: Sendable {
         }
     }
 
+    /// All of the mapping that a piece lies in, for the same use: what lies together with it, for those who keep that.
+    ///
+    /// - Throws: `EINVAL` the piece is void.
+    public func mapping(of piece: MemoryPiece) throws(Errno) -> MemoryPiece {
+        MemoryPiece(try translator.whole(of: piece.entry))
+    }
+
     /// The address in this process of a piece's first byte, of ``MemoryPiece/count``; `nil` if the piece must be copied
     /// (``DeviceServer/readMemory(at:into:)``): it is reached by messages or by file, or its file may become
     /// shorter, or its exporter wants to know of every use.

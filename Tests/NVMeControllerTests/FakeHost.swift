@@ -11,6 +11,9 @@ final class FakeHost: Host {
     let size = 8 << 20
     let memory: UnsafeMutableRawPointer
     var mode = Mode.direct
+    /// What the device may not write: pages up to the end of memory.
+    var readOnly: Range<UInt64> = base + 8 << 20..<base + 8 << 20
+    var tracksWrites = true
     var hasVectors = true
     var signals: [UInt16] = []
     var written: [(UInt64, Int)] = []
@@ -32,17 +35,28 @@ final class FakeHost: Host {
         return Int(address - Self.base)
     }
 
-    func direct(_ address: UInt64, _ count: Int, writing: Bool) -> DirectRange {
-        guard address >= Self.base, address - Self.base < UInt64(size), count > 0 else { return .none }
-        let offset = Int(address - Self.base)
-        let available = min(count, size - offset)
+    func window(at address: UInt64) -> MemoryWindow {
+        guard address >= Self.base, address - Self.base < UInt64(size) else { return .none }
+        let isWritable = !readOnly.contains(address)
+        // Memory of one kind lies together.
+        let first = isWritable ? Self.base : readOnly.lowerBound
+        let last =
+            isWritable && readOnly.lowerBound > address ? readOnly.lowerBound : Self.base + UInt64(size)
+        let end = isWritable ? last : readOnly.upperBound
         switch mode {
-        case .direct: return unsafe DirectRange(address: memory + offset, count: available)
+        case .direct:
+            return unsafe MemoryWindow(
+                first: first, count: end - first, base: memory + Int(first - Self.base), isReadable: true,
+                isWritable: isWritable)
         case .halves:
             // A border every 2 KiB.
-            return unsafe DirectRange(
-                address: memory + offset, count: min(available, 2048 - offset % 2048))
-        case .messages: return unsafe DirectRange(address: nil, count: available)
+            let start = address & ~2047
+            return unsafe MemoryWindow(
+                first: start, count: 2048, base: memory + Int(start - Self.base), isReadable: true,
+                isWritable: isWritable)
+        case .messages:
+            return unsafe MemoryWindow(
+                first: first, count: end - first, base: nil, isReadable: true, isWritable: isWritable)
         }
     }
 
@@ -53,7 +67,7 @@ final class FakeHost: Host {
     }
 
     func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
-        guard !fails(), let place = place(address, count) else { return false }
+        guard !fails(), !readOnly.contains(address), let place = place(address, count) else { return false }
         unsafe (memory + place).copyMemory(from: source, byteCount: count)
         return true
     }

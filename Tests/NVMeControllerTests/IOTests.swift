@@ -76,7 +76,7 @@ struct IOTests {
         #expect(status(driver.io(2, namespace: .max)) == 0x0b)
         #expect(status(driver.io(0, namespace: .max)) == 0)
         #expect(status(driver.io(0x102)) == 0x02)
-        #expect(status(driver.io(0x4002)) == 0x02)
+        #expect(status(driver.io(0xc002)) == 0x02)
         #expect(status(driver.io(2, first: end)) == 0x80)
         #expect(status(driver.io(2, first: end - 1, blocks: 2)) == 0x80)
         #expect(status(driver.io(2, first: .max, blocks: 2)) == 0x80)

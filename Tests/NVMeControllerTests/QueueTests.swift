@@ -150,7 +150,7 @@ struct QueueTests {
         driver.createQueues()
         let tails = FakeHost.base + 0x60_0000
         let events = tails + 0x1000
-        #expect(driver.admin(0x7c, prp1: tails + 4, prp2: events)?.status == 0x13)
+        #expect(driver.admin(0x7c, prp1: tails + 4, prp2: events)?.status == 0x02)
         #expect(driver.admin(0x7c, prp1: tails, prp2: 0)?.status == 0x02)
         #expect(driver.admin(0x7c, prp1: tails, prp2: events)?.status == 0)
         for turn in 1...20 as ClosedRange<UInt32> {

@@ -36,6 +36,24 @@ import VFIOUserWire
         #expect(throws: Errno.noSuchFileOrDirectory) { try session.server.readClient(0xfff, 2) }
     }
 
+    /// A device's view: pieces, and the mappings they lie in.
+    @Test func wholeMappings() throws {
+        let session = try Session()
+        let file = try File.memory(0x4000)
+        try session.map(0x1000, 0x2000, file)
+        try session.map(0x3000, 0x1000, file, flags: .read, offset: 0x3000)
+        let memory = session.server.clientMemory
+        let piece = try memory.piece(at: 0x2ff8, count: 4, for: .readWrite)
+        let whole = try memory.mapping(of: piece)
+        #expect((whole.address, whole.count, whole.isWritable) == (0x1000, 0x2000, true))
+        let places = try [whole, piece].map { UInt(bitPattern: try unsafe memory.address(of: $0)) }
+        #expect(places[0] != 0 && places[1] == places[0] + 0x1ff8)
+        let other = try memory.mapping(of: memory.piece(at: 0x3000, count: 1, for: .read))
+        #expect((other.address, other.count, other.isWritable) == (0x3000, 0x1000, false))
+        try session.unmap(0x1000, 0x2000)
+        #expect(throws: Errno.invalidArgument) { try memory.mapping(of: piece) }
+    }
+
     @Test func unmaps() throws {
         let session = try Session()
         let file = try File.memory(0x4000, name: "unmaps")

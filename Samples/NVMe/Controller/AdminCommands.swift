@@ -5,7 +5,7 @@ extension NVMeController {
     /// Carries out a command of the admin queue.
     func executeAdmin(_ slot: Int) {
         let entry = unsafe slots[slot].entry
-        guard !entry.usesUnsupportedFields else { return complete(slot, .invalidField) }
+        guard !entry.isFused, !entry.usesSGL else { return complete(slot, .invalidField) }
         switch AdminOpcode(rawValue: entry.opcode) {
         case .deleteSubmissionQueue: complete(slot, deleteSubmissionQueue(entry))
         case .createSubmissionQueue: complete(slot, createSubmissionQueue(entry))
@@ -146,8 +146,8 @@ extension NVMeController {
         guard entry.namespace >= 1,
             entry.namespace <= UInt32(namespaceCount) || entry.namespace == everyNamespace
         else { return .invalidNamespace }
-        // No metadata, hence neither protection information nor a choice of where it goes.
-        guard format < Namespace.formats.count, entry.dword10 & 0x1f0 == 0 else { return .invalidFormat }
+        // No metadata, hence no protection information; where either would be does not matter then.
+        guard format < Namespace.formats.count, entry.dword10 & 0xe0 == 0 else { return .invalidFormat }
         // No, or user data erase; nothing is encrypted.
         guard erase <= 1 else { return .invalidField }
         let shift = Namespace.formats[format]

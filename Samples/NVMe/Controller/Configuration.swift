@@ -34,10 +34,13 @@ enum Limit {
     /// Most bytes of one command, 2 to the power of MDTS pages.
     static let transferShift: UInt8 = 8
     static let transfer = pageSize << Int(transferShift)
-    /// Ranges of one command's data: a page each, the first of which may be a part.
-    static let ranges = transfer / pageSize + 1
-    /// Vectors: each range may lie in two mappings. More, and data is copied once more.
-    static let vectors = 2 * ranges
+    /// Ranges of one command's data: more than PRPs can name, and what a scatter-gather list may have. Odd, so that the
+    /// ranges of different slots do not share cache lines' places.
+    static let ranges = 1025
+    /// Vectors: some ranges may lie in two mappings. More, and data is copied once more.
+    static let vectors = ranges + 128
+    /// Entries of one scatter-gather list, in all its segments.
+    static let descriptors = ranges + 128
     static let eventRequests = 4
     static let errorEntries = 64
     static let completionByteCount = 16

@@ -6,6 +6,8 @@ struct Features {
     static let temperature: UInt16 = 310
 
     var arbitration: UInt32 = 6
+    /// The workload hint in 7:5; the power state in 4:0 is 0.
+    var powerManagement: UInt32 = 0
     var overThreshold = warningTemperature
     var underThreshold: UInt16 = 0
     /// By namespace.
@@ -73,6 +75,7 @@ extension NVMeController {
         case .powerManagement:
             // There is one power state.
             guard value & 0x1f == 0 else { return .invalidField }
+            features.powerManagement = value & 0xe0
         case .temperatureThreshold: return setThreshold(value)
         case .errorRecovery:
             // Deallocated blocks can be read, so DULBE cannot be set.
@@ -138,6 +141,9 @@ extension NVMeController {
                 return complete(slot, .invalidNamespace)
             }
         }
+        guard feature != .volatileWriteCache || features.canCache else {
+            return complete(slot, .invalidField)
+        }
         if selection == 3 {
             // Capabilities: changeable, perhaps by namespace, never saveable.
             return complete(slot, .success, result: feature.isNamespaceSpecific ? 6 : 4)
@@ -158,7 +164,7 @@ extension NVMeController {
     ) -> Status {
         switch feature {
         case .arbitration: result = values.arbitration
-        case .powerManagement: result = 0
+        case .powerManagement: result = values.powerManagement
         case .temperatureThreshold:
             let sensor = entry.dword11 >> 16 & 0xf
             guard sensor == 0 else { return .invalidField }
@@ -168,9 +174,7 @@ extension NVMeController {
             default: return .invalidField
             }
         case .errorRecovery: result = values.errorRecovery[Int(entry.namespace) - 1]
-        case .volatileWriteCache:
-            guard values.canCache else { return .invalidField }
-            result = values.hasWriteCache ? 1 : 0
+        case .volatileWriteCache: result = values.hasWriteCache ? 1 : 0
         case .numberOfQueues: result = values.queues
         case .interruptCoalescing: result = values.interruptCoalescing
         case .interruptVectorConfiguration:

@@ -64,6 +64,7 @@ extension NVMeController {
         page.put(UInt32(namespaceCount), at: 516)
         // ONCS: Compare, Dataset Management, Write Zeroes, the Save and Select fields, Verify
         page.put(UInt16(1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7), at: 520)
+        page.put(Self.scatterGatherSupport, at: 536)  // SGLS
         page.put(UInt8(3 << 1 | (features.canCache ? 1 : 0)), at: 525)  // VWC: Flush of every namespace
         let name =
             configuration.subsystemName.isEmpty

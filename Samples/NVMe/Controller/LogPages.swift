@@ -62,15 +62,14 @@ extension NVMeController {
         let page = UInt8(truncatingIfNeeded: entry.dword10)
         let dwords = (UInt64(entry.dword11 & 0xffff) << 16 | UInt64(entry.dword10 >> 16)) + 1
         let offset = UInt64(entry.dword13) << 32 | UInt64(entry.dword12)
-        guard offset & 3 == 0 else { return complete(slot, .invalidField) }
+        // None of them is of a namespace.
+        guard offset & 3 == 0, entry.namespace == 0 || entry.namespace == everyNamespace else {
+            return complete(slot, .invalidField)
+        }
         let bytes: [UInt8]
         switch page {
         case 0x01: bytes = errorLog.bytes
-        case 0x02:
-            guard entry.namespace == 0 || entry.namespace == everyNamespace else {
-                return complete(slot, .invalidField)
-            }
-            bytes = smartLog()
+        case 0x02: bytes = smartLog()
         case 0x03: bytes = firmwareLog()
         case 0x04: bytes = changedNamespaces()
         case 0x05: bytes = commandsEffects()
@@ -84,12 +83,11 @@ extension NVMeController {
         let count = Int(dwords) * 4
         var data = bytes[start...].prefix(count)
         if data.count < count { data += [UInt8](repeating: 0, count: count - data.count) }
-        // Retain Asynchronous Event.
-        if entry.dword10 >> 15 & 1 == 0 {
-            logPageWasRead(page)
-            if page == 4 { events.changedNamespaces = [] }
-        }
-        deliver(slot, data)
+        let resets = resetCount
+        // Retain Asynchronous Event; and what the client has not got it has not read.
+        guard deliver(slot, data), resets == resetCount, entry.dword10 >> 15 & 1 == 0 else { return }
+        logPageWasRead(page)
+        if page == 4 { events.changedNamespaces = [] }
     }
 
     private func smartLog() -> [UInt8] {

@@ -1,4 +1,4 @@
-internal import Glibc
+internal import CNVMeSystem
 internal import Synchronization
 internal import SystemPackage
 
@@ -14,9 +14,11 @@ extension NVMeController {
             let resets = resetCount
             var place = 0
             while place < activeCount {
-                done &+= unsafe serve(Int(active[place]), budget)
-                guard isRunning, resetCount == resets else { break }
+                let identifier = unsafe Int(active[place])
                 place &+= 1
+                guard unsafe tail(of: identifier) != submissions[identifier].head else { continue }
+                done &+= serve(identifier, budget)
+                guard isRunning, resetCount == resets else { break }
             }
         }
         if pendingSlots > 0 { done &+= reap(wait: false) }
@@ -39,7 +41,6 @@ extension NVMeController {
     private func serve(_ identifier: Int, _ budget: Int) -> Int {
         let queue = unsafe submissions + identifier
         let tail = tail(of: identifier)
-        if unsafe tail == queue.pointee.head { return 0 }
         guard unsafe tail < queue.pointee.size else {
             if unsafe queue.pointee.refusedTail != tail {
                 unsafe queue.pointee.refusedTail = tail
@@ -50,6 +51,7 @@ extension NVMeController {
         unsafe queue.pointee.tail = tail
         let completion = unsafe completions + queue.pointee.completions
         let resets = resetCount
+        isTracked = unsafe host.tracksWrites
         var done = 0
         while unsafe queue.pointee.head != queue.pointee.tail, done < budget {
             if unsafe !completion.pointee.hasRoom {
@@ -64,6 +66,7 @@ extension NVMeController {
                 return done
             }
             unsafe completion.pointee.promised &+= 1
+            prefetch(identifier)
             identifier == 0 ? executeAdmin(slot) : executeNVM(slot)
             done &+= 1
             guard resets == resetCount, isRunning else { return done }
@@ -78,24 +81,45 @@ extension NVMeController {
         let offset = unsafe Int(queue.pointee.head) &* SubmissionEntry.byteCount
         if let base = unsafe base(of: identifier) {
             // The head is below the queue's size, all of which is there.
-            unsafe memcpy(scratch, base + offset, SubmissionEntry.byteCount)
+            unsafe slots[slot].entry = (base + offset).load(as: SubmissionEntry.self)
         } else {
             let address = unsafe queue.pointee.address &+ UInt64(offset)
-            guard unsafe host.read(address, into: scratch, count: SubmissionEntry.byteCount) else {
-                return false
+            let isRead = unsafe withUnsafeMutableBytes(of: &slots[slot].entry) {
+                // All of an entry, which has an address.
+                guard let target = $0.baseAddress else { return false }
+                return unsafe host.read(address, into: target, count: SubmissionEntry.byteCount)
             }
+            guard isRead else { return false }
         }
         // Whatever is read from here on is the copy.
         atomicMemoryFence(ordering: .acquiring)
-        unsafe slots[slot].entry = scratch.load(as: SubmissionEntry.self)
         unsafe slots[slot].queue = identifier
         unsafe slots[slot].ending = .none
-        unsafe slots[slot].isRead = false
+        unsafe slots[slot].pendingParts = 0
         unsafe slots[slot].status = .success
         unsafe slots[slot].resetCount = resetCount
         let next = unsafe queue.pointee.head &+ 1
         unsafe queue.pointee.head = next == queue.pointee.size ? 0 : next
         return true
+    }
+
+    /// Has the processor fetch what the command after this one will probably read. Nothing depends on it: the entry is
+    /// looked at in place, and judged when its turn comes.
+    @inline(__always)
+    private func prefetch(_ identifier: Int) {
+        let queue = unsafe submissions + identifier
+        guard unsafe queue.pointee.head != queue.pointee.tail, let base = unsafe queue.pointee.base else {
+            return
+        }
+        let entry = unsafe base + Int(queue.pointee.head) &* SubmissionEntry.byteCount
+        let namespace = unsafe Int(entry.load(fromByteOffset: 4, as: UInt32.self)) &- 1
+        guard namespace >= 0, namespace < namespaceCount, let memory = unsafe namespaces[namespace].memory
+        else { return }
+        let block = unsafe entry.load(fromByteOffset: 40, as: UInt64.self)
+        guard unsafe block < namespaces[namespace].blockCount else { return }
+        let place = unsafe memory + Int(truncatingIfNeeded: block &<< namespaces[namespace].blockShift)
+        // The rest of a block follows by itself.
+        for line in 0..<4 { unsafe nvmesys_prefetch(place + line &* 64) }
     }
 
     /// The first entry of a submission queue, if it can be reached by address.
@@ -105,8 +129,9 @@ extension NVMeController {
         if unsafe queue.pointee.memoryEpoch != memoryEpoch {
             unsafe queue.pointee.memoryEpoch = memoryEpoch
             let count = unsafe Int(queue.pointee.size) * SubmissionEntry.byteCount
-            let range = unsafe host.direct(queue.pointee.address, count, writing: false)
-            unsafe queue.pointee.base = range.count == count ? range.address : nil
+            unsafe queue.pointee.base = reachAll(
+                queue.pointee.address, count, writing: false,
+                alignment: MemoryLayout<SubmissionEntry>.alignment)
         }
         return unsafe queue.pointee.base
     }
@@ -146,7 +171,7 @@ extension NVMeController {
             unsafe (base + offset).storeBytes(of: low, as: UInt64.self)
             unsafe (base + offset + 8).assumingMemoryBound(to: Atomic<UInt64>.self).pointee
                 .store(high, ordering: .releasing)
-            unsafe host.wrote(address, Limit.completionByteCount)
+            noteWritten(address, Limit.completionByteCount)
         } else {
             let resets = resetCount
             var entry = (low, high)
@@ -177,8 +202,7 @@ extension NVMeController {
         if unsafe queue.pointee.memoryEpoch != memoryEpoch {
             unsafe queue.pointee.memoryEpoch = memoryEpoch
             let count = unsafe Int(queue.pointee.size) * Limit.completionByteCount
-            let range = unsafe host.direct(queue.pointee.address, count, writing: true)
-            unsafe queue.pointee.base = range.count == count ? range.address : nil
+            unsafe queue.pointee.base = reachAll(queue.pointee.address, count, writing: true, alignment: 8)
         }
         return unsafe queue.pointee.base
     }
@@ -240,15 +264,21 @@ extension NVMeController {
     // MARK: Pending commands
 
     /// Completes what stores have done.
+    ///
+    /// - Returns: how many requests.
     @discardableResult
     func reap(wait: Bool) -> Int {
-        let before = pendingSlots
+        var count = 0
+        isTracked = unsafe host.tracksWrites
         for place in 0..<namespaceCount {
             let store = unsafe namespaces[place].store
             guard store.pendingCount > 0 else { continue }
-            store.reap(wait: wait) { [self] token, error in finished(token, error) }
+            store.reap(wait: wait) { [self] token, error in
+                count += 1
+                finished(token, error)
+            }
         }
-        return before - pendingSlots
+        return count
     }
 
     /// Waits for what stores have pending: afterwards nothing uses client memory until the next

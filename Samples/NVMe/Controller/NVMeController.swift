@@ -28,6 +28,7 @@ public final class NVMeController {
 
     let slots: UnsafeMutablePointer<Slot>
     let ranges: UnsafeMutablePointer<MemoryRange>
+    let windows: UnsafeMutablePointer<MemoryWindow>
     let vectors: UnsafeMutablePointer<StoreVector>
     /// A page for what is looked at after it was copied: command, PRP list, data structures.
     let scratch: UnsafeMutableRawPointer
@@ -79,6 +80,8 @@ public final class NVMeController {
         // Written before they are read, and touched only as far as they are used.
         unsafe ranges = .allocate(capacity: configuration.slots * Limit.ranges)
         unsafe vectors = .allocate(capacity: configuration.slots * Limit.vectors)
+        unsafe windows = .allocate(capacity: Self.windowCount)
+        unsafe windows.initialize(repeating: .none, count: Self.windowCount)
         unsafe scratch = .allocate(byteCount: Limit.pageSize, alignment: Limit.pageSize)
         unsafe scratch.initializeMemory(as: UInt8.self, repeating: 0, count: Limit.pageSize)
         unsafe listScratch = .allocate(byteCount: Limit.pageSize, alignment: Limit.pageSize)
@@ -110,6 +113,7 @@ public final class NVMeController {
         unsafe slots.deallocate()
         unsafe ranges.deallocate()
         unsafe vectors.deallocate()
+        unsafe windows.deallocate()
         unsafe scratch.deallocate()
         unsafe listScratch.deallocate()
         unsafe counters.deallocate()
@@ -125,6 +129,7 @@ public final class NVMeController {
     /// Client memory changed, or is about to: nothing that was known of its addresses holds.
     public func memoryChanged() {
         memoryEpoch &+= 1
+        unsafe windows.update(repeating: .none, count: Self.windowCount)
         unsafe shadow.tails = nil
         unsafe shadow.events = nil
     }

@@ -71,7 +71,6 @@ struct Slot {
     var ending = Ending.none
     /// Bytes of data.
     var byteCount = 0
-    var isRead = false
     var rangeCount = 0
     var vectorCount = 0
     /// Memory between store and client, where data cannot move directly.
@@ -90,15 +89,22 @@ struct Slot {
     /// What follows the store's part.
     enum Ending {
         case none
+        /// Tell the host that client memory was written.
+        case mark
         /// Copy what was read to the client.
         case deliver
         /// Compare what was read with the client's data.
         case compare
+        /// What was changed is to be made durable.
+        case flush
     }
 }
 
 /// A range of client memory.
 struct MemoryRange: BitwiseCopyable {
     var address: UInt64
-    var count: Int
+    /// At most the largest transfer.
+    var count: UInt32
+    /// No memory, but data to be left out (bit buckets).
+    var isDiscarded: Bool
 }

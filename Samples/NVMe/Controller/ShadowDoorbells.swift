@@ -16,8 +16,10 @@ struct ShadowDoorbells {
 extension NVMeController {
     func configureShadowDoorbells(_ entry: SubmissionEntry) -> Status {
         guard configuration.offersShadowDoorbells else { return .invalidOpcode }
-        guard entry.prp1 & 0xfff == 0, entry.prp2 & 0xfff == 0 else { return .invalidPRPOffset }
-        guard entry.prp1 != 0, entry.prp2 != 0, entry.prp1 != entry.prp2 else { return .invalidField }
+        guard entry.prp1 & 0xfff == 0, entry.prp2 & 0xfff == 0, entry.prp1 != 0, entry.prp2 != 0,
+            entry.prp1 != entry.prp2
+        else { return .invalidField }
+        let old = shadow
         var new = ShadowDoorbells()
         new.isActive = true
         new.tailsAddress = entry.prp1
@@ -25,8 +27,8 @@ extension NVMeController {
         shadow = new
         // Memory that can only be asked for by messages is no place to look at all the time.
         guard resolveShadow() else {
-            shadow = ShadowDoorbells()
-            return .internalError
+            shadow = old
+            return .dataTransferError
         }
         guard let tails = unsafe shadow.tails else { return .internalError }
         for place in 1..<queueCount {
@@ -42,13 +44,12 @@ extension NVMeController {
 
     /// Finds both pages in this process.
     private func resolveShadow() -> Bool {
-        let tails = unsafe host.direct(shadow.tailsAddress, Limit.pageSize, writing: true)
-        let events = unsafe host.direct(shadow.eventsAddress, Limit.pageSize, writing: true)
-        guard tails.count == Limit.pageSize, events.count == Limit.pageSize, let first = unsafe tails.address,
-            let second = unsafe events.address
+        let size = Limit.pageSize
+        guard let tails = unsafe reachAll(shadow.tailsAddress, size, writing: true, alignment: 4),
+            let events = unsafe reachAll(shadow.eventsAddress, size, writing: true, alignment: 4)
         else { return false }
-        unsafe shadow.tails = first.assumingMemoryBound(to: Atomic<UInt32>.self)
-        unsafe shadow.events = second.assumingMemoryBound(to: Atomic<UInt32>.self)
+        unsafe shadow.tails = tails.assumingMemoryBound(to: Atomic<UInt32>.self)
+        unsafe shadow.events = events.assumingMemoryBound(to: Atomic<UInt32>.self)
         return true
     }
 

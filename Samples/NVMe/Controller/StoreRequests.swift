@@ -3,15 +3,17 @@ internal import SystemPackage
 /// Giving work to stores.
 extension NVMeController {
     private func request(
-        _ slot: Int, _ operation: StoreRequest.Operation, _ offset: UInt64, _ byteCount: UInt64
+        _ slot: Int, _ operation: StoreRequest.Operation, _ offset: UInt64, _ byteCount: UInt64,
+        vectors part: Range<Int>?
     ) -> StoreRequest {
         let isTransfer: Bool
         switch operation {
         case .read, .write: isTransfer = true
         default: isTransfer = false
         }
+        let used = unsafe part ?? 0..<(isTransfer ? slots[slot].vectorCount : 0)
         let list = unsafe UnsafeMutableBufferPointer(
-            start: vectors + slot &* Limit.vectors, count: isTransfer ? slots[slot].vectorCount : 0)
+            start: vectors + slot &* Limit.vectors + used.lowerBound, count: used.count)
         return unsafe StoreRequest(
             operation, offset: offset, byteCount: byteCount, vectors: list,
             token: UInt32(truncatingIfNeeded: slot))
@@ -22,17 +24,30 @@ extension NVMeController {
         _ slot: Int, _ namespace: Int, _ operation: StoreRequest.Operation, _ offset: UInt64,
         _ byteCount: UInt64
     ) {
-        let request = request(slot, operation, offset, byteCount)
+        issue(slot, namespace, operation, offset, byteCount)
+        settle(slot)
+    }
+
+    /// Begins one of a command's requests. After the last comes ``settle(_:)``.
+    ///
+    /// - Parameter part: which of the slot's vectors it uses; `nil`: all of them.
+    func issue(
+        _ slot: Int, _ namespace: Int, _ operation: StoreRequest.Operation, _ offset: UInt64,
+        _ byteCount: UInt64, vectors part: Range<Int>? = nil
+    ) {
+        let request = request(slot, operation, offset, byteCount, vectors: part)
         switch unsafe namespaces[namespace].store.start(request) {
-        case .done: end(slot)
-        case .failed(let error):
-            unsafe slots[slot].status = status(of: error, slot)
-            end(slot)
-        case .pending:
-            unsafe slots[slot].isPending = true
-            unsafe slots[slot].pendingParts = 1
-            pendingSlots += 1
+        case .done: break
+        case .failed(let error): unsafe slots[slot].status = status(of: error, slot)
+        case .pending: unsafe slots[slot].pendingParts += 1
         }
+    }
+
+    /// All of a command's requests have begun: it ends now if none is pending, or else with the last of them.
+    func settle(_ slot: Int) {
+        guard unsafe slots[slot].pendingParts > 0 else { return end(slot) }
+        unsafe slots[slot].isPending = true
+        pendingSlots += 1
     }
 
     /// Carries one request out and waits for it.
@@ -40,7 +55,7 @@ extension NVMeController {
         _ slot: Int, _ namespace: Int, _ operation: StoreRequest.Operation, _ offset: UInt64,
         _ byteCount: UInt64
     ) -> StoreAnswer {
-        let request = request(slot, operation, offset, byteCount)
+        let request = request(slot, operation, offset, byteCount, vectors: nil)
         let answer = unsafe namespaces[namespace].store.start(request)
         guard answer == .pending else { return answer }
         // Others that are complete meanwhile end as usual; this one's token is nobody's.
@@ -64,17 +79,24 @@ extension NVMeController {
         let command = unsafe slots + slot
         var status = unsafe command.pointee.status
         // The memory may be another client's by now.
-        let isWanted = unsafe command.pointee.resetCount == resetCount
-        if status.isSuccess, isWanted {
+        if status.isSuccess, unsafe command.pointee.resetCount == resetCount {
             switch unsafe command.pointee.ending {
             case .none:
-                if unsafe command.pointee.isRead { markWritten(slot) }
+                if unsafe command.pointee.entry.opcode == NVMOpcode.write.rawValue { countWritten(slot) }
+            case .mark:
+                markWritten(slot)
+                countRead(slot)
             case .deliver:
-                if let bounce = unsafe command.pointee.bounce, unsafe !move(slot, bounce, toClient: true) {
+                if let bounce = unsafe command.pointee.bounce, unsafe move(slot, bounce, toClient: true) {
+                    countRead(slot)
+                } else {
                     status = .dataTransferError
                 }
             case .compare:
                 if let bounce = unsafe command.pointee.bounce { status = unsafe compare(slot, with: bounce) }
+            case .flush:
+                unsafe command.pointee.ending = .none
+                return start(slot, unsafe Int(command.pointee.entry.namespace) - 1, .flush, 0, 0)
             }
         }
         complete(slot, status)
@@ -88,6 +110,7 @@ extension NVMeController {
         case .readOnlyFileSystem: return .writeProtected
         default: break
         }
+        guard unsafe slots[slot].queue != 0 else { return .internalError }
         switch unsafe NVMOpcode(rawValue: slots[slot].entry.opcode) {
         case .write, .writeZeroes, .flush, .datasetManagement: return .writeFault
         case .read, .compare, .verify: return .unrecoveredReadError

@@ -33,8 +33,13 @@ public struct SubmissionEntry: BitwiseCopyable, Sendable {
 
     var opcode: UInt8 { UInt8(truncatingIfNeeded: dword0) }
     var identifier: UInt16 { UInt16(truncatingIfNeeded: dword0 >> 16) }
-    /// Fused operations (bits 9:8) and anything but PRPs (bits 15:14): none is offered.
-    var usesUnsupportedFields: Bool { dword0 & 0xc300 != 0 }
+    /// Part of a fused operation (bits 9:8): none is offered.
+    var isFused: Bool { dword0 & 0x300 != 0 }
+    /// Whether the data pointer is the first entry of a scatter-gather list (bits 15:14 not 0). With 1 and 2 the metadata
+    /// pointer differs, which no namespace needs.
+    var usesSGL: Bool { dword0 & 0xc000 != 0 }
+    /// Neither PRPs nor a scatter-gather list.
+    var usesReservedPointer: Bool { dword0 & 0xc000 == 0xc000 }
     /// Logical block, of commands that name one.
     var firstBlock: UInt64 { UInt64(dword11) << 32 | UInt64(dword10) }
 }

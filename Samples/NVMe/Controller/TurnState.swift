@@ -13,6 +13,7 @@ struct TurnState {
     var owesInterrupts: Bool = false
     var shutdownIsDue: Bool = false
     var mayReport: Bool = false
+    var isTracked: Bool = false
 
     init() {}
 }
@@ -67,6 +68,11 @@ extension NVMeController {
     var shutdownIsDue: Bool {
         @inline(__always) get { unsafe state.pointee.shutdownIsDue }
         @inline(__always) set { unsafe state.pointee.shutdownIsDue = newValue }
+    }
+    /// Whether the host wants to know what is written by direct addresses.
+    var isTracked: Bool {
+        @inline(__always) get { unsafe state.pointee.isTracked }
+        @inline(__always) set { unsafe state.pointee.isTracked = newValue }
     }
     /// There may be an event to tell of, and somebody who asked.
     var mayReport: Bool {

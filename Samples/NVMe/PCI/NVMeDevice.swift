@@ -154,25 +154,19 @@ package final class NVMeDevice: Device, Host {
 
     // MARK: Host
 
-    package func direct(_ address: UInt64, _ count: Int, writing: Bool) -> DirectRange {
-        guard let memory,
-            let piece = try? memory.piece(at: address, count: count, for: writing ? .readWrite : .read)
-        else { return directPart(address, count, writing) }
-        return range(of: piece, memory)
-    }
-
-    private func range(of piece: MemoryPiece, _ memory: ClientMemory) -> DirectRange {
-        guard let base = try? unsafe memory.address(of: piece) else {
-            return unsafe DirectRange(address: nil, count: piece.count)
+    package func window(at address: UInt64) -> MemoryWindow {
+        guard let memory else { return .none }
+        for use in [MemoryUse.readWrite, .read, .write] {
+            guard let piece = try? memory.piece(at: address, count: 1, for: use),
+                let whole = try? memory.mapping(of: piece)
+            else { continue }
+            // As long as the mapping is there, all of it is in this process or nothing is.
+            return unsafe MemoryWindow(
+                first: whole.address, count: UInt64(whole.count),
+                base: (try? memory.address(of: whole)) ?? nil,
+                isReadable: use != .write, isWritable: use != .read)
         }
-        return unsafe DirectRange(address: base, count: piece.count)
-    }
-
-    /// When not all of a range is there, what there is before the gap.
-    private func directPart(_ address: UInt64, _ count: Int, _ writing: Bool) -> DirectRange {
-        let use: MemoryUse = writing ? .readWrite : .read
-        guard let memory, let piece = try? memory.piece(at: address, count: 1, for: use) else { return .none }
-        return range(of: piece, memory)
+        return .none
     }
 
     package func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
@@ -187,8 +181,10 @@ package final class NVMeDevice: Device, Host {
         return (try? unsafe server.writeMemory(at: address, from: buffer)) != nil
     }
 
+    package var tracksWrites: Bool { memory?.isTracked ?? false }
+
     package func wrote(_ address: UInt64, _ count: Int) {
-        guard let memory, memory.isTracked else { return }
+        guard let memory else { return }
         var address = address
         var left = count
         while left > 0, let piece = try? memory.piece(at: address, count: left, for: .write) {

@@ -22,4 +22,11 @@ int nvmesys_eventfd(void);
 /* memfd_create() with close-on-exec, of a size that it keeps. */
 int nvmesys_memory_file(const char *name, int64_t size);
 
+/* Has the processor fetch the cache line at an address, which need not be valid. */
+static inline void
+nvmesys_prefetch(const void *address)
+{
+    __builtin_prefetch(address);
+}
+
 #endif
