@@ -71,7 +71,13 @@ let package = Package(
                 ])
             ]),
 
-        .target(name: "CNVMeSystem", path: "Samples/NVMe/System"),
+        .systemLibrary(
+            name: "CLiburing", path: "Samples/NVMe/CLiburing", pkgConfig: "liburing",
+            providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(
+            name: "CLibnbd", path: "Samples/NVMe/CLibnbd", pkgConfig: "libnbd",
+            providers: [.apt(["libnbd-dev"])]),
+        .target(name: "CNVMeSystem", dependencies: ["CLiburing"], path: "Samples/NVMe/System"),
         .target(
             name: "NVMeController", dependencies: ["CNVMeSystem", systemPackage],
             path: "Samples/NVMe/Controller",
@@ -111,6 +117,9 @@ let package = Package(
         .testTarget(
             name: "NVMeControllerTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
             path: "Tests/NVMeControllerTests", swiftSettings: strict),
+        .testTarget(
+            name: "NVMeStoresTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
+            path: "Tests/NVMeStoresTests", swiftSettings: strict),
         .testTarget(
             name: "VFIOUserEndToEndTests",
             dependencies: [

@@ -139,7 +139,7 @@ struct NVMeServerCommand: ParsableCommand {
             notifier: notifier)
         try server.realize()
         let service = try Service(
-            device, server, controller, logger: logger, mustLook: doorbells == .mmap, polls: poll,
+            device, server, controller, stores, logger: logger, mustLook: doorbells == .mmap, polls: poll,
             notifier: notifier, statisticsInterval: stats)
         try service.run()
     }

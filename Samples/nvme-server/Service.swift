@@ -16,6 +16,8 @@ final class Service {
     private let mustLook: Bool
     private let polls: Bool
     private let statisticsInterval: Int
+    /// Whether every store that can have something pending announces its end.
+    private let isAnnounced: Bool
     private var isStopping = false
     private var lastActivity = ContinuousClock.now
     /// When INTx was unmasked, until its level is looked at.
@@ -29,7 +31,9 @@ final class Service {
     private static let settling = Duration.microseconds(500)
 
     init(
-        _ device: NVMeDevice, _ server: DeviceServer, _ controller: NVMeController, logger: Logger,
+        _ device: NVMeDevice, _ server: DeviceServer, _ controller: NVMeController,
+        _ stores: [any BackingStore],
+        logger: Logger,
         mustLook: Bool, polls: Bool, notifier: FileDescriptor?, statisticsInterval: Int
     ) throws(Errno) {
         self.device = device
@@ -40,6 +44,7 @@ final class Service {
         self.polls = polls
         self.statisticsInterval = statisticsInterval
         lastCounters = controller.statistics
+        isAnnounced = stores.allSatisfy { unsafe $0.bytes != nil || $0.completionDescriptor != nil }
         loop = try EventLoop()
         let signals = nvmesys_termination()
         guard signals >= 0 else { throw Errno(rawValue: -signals) }
@@ -50,6 +55,11 @@ final class Service {
                 // Eight bytes, as many as an eventfd gives.
                 _ = unsafe Glibc.read(notifier.rawValue, &count, 8)
             }
+        }
+        for store in stores {
+            guard let descriptor = store.completionDescriptor else { continue }
+            // The controller asks a store that has something pending. Another one has something of its own to do.
+            try loop.add(descriptor) { if store.pendingCount == 0 { store.reap(wait: false) { _, _ in } } }
         }
         try loop.add(server)
     }
@@ -109,7 +119,10 @@ final class Service {
 
     /// Milliseconds to wait for sockets and eventfds.
     private var timeout: Int32 {
-        if controller.isBusy { return 0 }
+        if controller.isBusy {
+            // A store that the kernel has no memory for at the moment announces nothing.
+            return isAnnounced && !polls && !mustLook ? 10 : 0
+        }
         guard controller.isEnabled else { return statisticsInterval > 0 ? 1000 : -1 }
         if polls { return 0 }
         if unmasked != nil { return 1 }

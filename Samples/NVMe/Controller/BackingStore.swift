@@ -14,7 +14,7 @@ public struct StoreRequest {
         case flush
         /// Make a range read as zeros; `mayDeallocate`: and take no room.
         case writeZeroes(mayDeallocate: Bool)
-        /// The contents of a range are no longer needed; it reads as zeros afterwards.
+        /// The contents of a range are no longer needed; see ``BackingStore/zeroesWhenDeallocated``.
         case deallocate
     }
 
@@ -62,16 +62,21 @@ public protocol BackingStore: AnyObject {
     var isReadOnly: Bool { get }
     /// Whether what is written may be lost until a flush.
     var hasVolatileCache: Bool { get }
+    /// Whether a deallocated range reads as zeros, and not as anything.
+    var zeroesWhenDeallocated: Bool { get }
     /// A store in memory: its bytes, which the controller then reads and writes itself.
     var bytes: UnsafeMutableRawBufferPointer? { get }
-    /// Carries out a request, or begins to.
+    /// Carries out a request, or begins to; what is pending may be put off until ``reap(wait:_:)``.
     func start(_ request: StoreRequest) -> StoreAnswer
-    /// Tells which of the requests that were pending are complete.
+    /// Tells which of the requests that were pending are complete, and goes on with those that are not.
     ///
     /// - Parameter wait: for at least one, if any is pending.
     func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void)
     /// How many requests are pending.
     var pendingCount: Int { get }
+    /// Readable when there is something for ``reap(wait:_:)`` to do, whether or not anything is pending; `nil`: it
+    /// must be called over and over while something is.
+    var completionDescriptor: FileDescriptor? { get }
 }
 
 extension BackingStore {
@@ -81,4 +86,8 @@ extension BackingStore {
     public func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void) {}
     /// Nothing is ever pending.
     public var pendingCount: Int { 0 }
+    /// Zeros.
+    public var zeroesWhenDeallocated: Bool { true }
+    /// Nothing announces anything.
+    public var completionDescriptor: FileDescriptor? { nil }
 }

@@ -84,7 +84,8 @@ extension NVMeController {
         page.put(UInt8(1 << 4), at: 24)  // NSFEAT: NPWG and the like are valid
         page.put(UInt8(Namespace.formats.count - 1), at: 25)  // NLBAF
         page.put(namespace.format, at: 26)  // FLBAS
-        page.put(UInt8(1 << 3 | 1), at: 33)  // DLFEAT: deallocated blocks are zeros, Write Zeroes deallocates
+        // DLFEAT: Write Zeroes deallocates; what deallocated blocks read as, zeros or not reported
+        page.put(UInt8(1 << 3 | (namespace.zeroesWhenDeallocated ? 1 : 0)), at: 33)
         page.put(namespace.capacity, at: 48)  // NVMCAP
         let page4K = UInt16(4096 >> namespace.blockShift) - 1
         page.put(page4K, at: 64)  // NPWG

@@ -7,6 +7,7 @@ struct Namespace {
     /// Set for good by the operator, not by the client.
     let isReadOnly: Bool
     let isVolatile: Bool
+    let zeroesWhenDeallocated: Bool
     /// The store's bytes if it is memory.
     let memory: UnsafeMutableRawPointer?
     let capacity: UInt64
@@ -16,6 +17,7 @@ struct Namespace {
         self.blockShift = blockShift
         isReadOnly = store.isReadOnly
         isVolatile = store.hasVolatileCache
+        zeroesWhenDeallocated = store.zeroesWhenDeallocated
         unsafe memory = store.bytes?.baseAddress
         capacity = store.byteCount
     }

@@ -5,142 +5,145 @@ public import SystemPackage
 
 /// A store in a file or block device.
 ///
-/// Requests whose memory, place and length are aligned pass the page cache by (O_DIRECT), where the file system
-/// can; the others go through it. A flush is fdatasync.
+/// Requests are carried out by an io_uring of the store's own, so that no store waits for another's; what a turn of
+/// the controller has begun goes to the kernel in one system call. Where the kernel refuses one
+/// (``ringFailure``), they are carried out at once by the system calls that it stands for.
+///
+/// Requests whose memory, place and length are multiples of a page pass the page cache by (O_DIRECT), where the
+/// file system can; the others go through it. A smaller unit would let both kinds use parts of one page at a time,
+/// and the cache's copy of the page overwrite what went past it. A flush is fdatasync.
+///
+/// Unsafe inside: requests in flight are in the pool, and their memory stays in place until they complete; the store
+/// does not go before they have.
 @safe
 public final class FileStore: BackingStore {
-    private let file: CInt
-    /// The same file opened with O_DIRECT; -1: not possible.
-    private let direct: CInt
+    private let file: StoreFile
+    private let ring: Ring
+    private let state: UnsafeMutablePointer<State>
+
     /// Whether it cannot be written to.
     public let isReadOnly: Bool
     /// Bytes.
-    public let byteCount: UInt64
+    public var byteCount: UInt64 { file.byteCount }
     /// Whether what is written may be lost until a flush.
     public var hasVolatileCache: Bool { !isReadOnly }
+    /// What a block device makes of a discarded range is its own affair.
+    public var zeroesWhenDeallocated: Bool { !file.isBlockDevice }
+    /// Why requests are carried out at once, and not by io_uring; `nil`: they are, or nobody asked for it.
+    public var ringFailure: Errno? { ring.failure }
+    /// Readable when requests are complete.
+    public var completionDescriptor: FileDescriptor? { ring.descriptor }
+    /// How many requests are pending.
+    public var pendingCount: Int { unsafe state.pointee.pool.count }
 
-    /// What O_DIRECT wants of addresses, offsets and lengths; every device Linux knows is content with it.
-    private static let alignment = 4096
+    /// What changes for every request, where looking at it checks no exclusivity.
+    private struct State: ~Copyable {
+        var pool = RequestPool<FileProgress>()
+        /// Requests that are to go to the kernel.
+        var waiting = RequestQueue<FileProgress>()
+        /// Requests that are there.
+        var inFlight = 0
+        var inability = FileProgress.Inability()
+    }
+
+    private static let ringCapacity: UInt32 = 128
+    private static let lastOffset = UInt64(Int64.max)
 
     /// Opens a file.
     ///
-    /// - Throws: what `open` and `lseek` give; `EINVAL` an empty file; `EWOULDBLOCK` another process writes to it.
-    public init(path: String, isReadOnly: Bool = false, isDirect: Bool = true) throws(Errno) {
-        let flags = (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
-        file = unsafe open(path, flags)
-        guard file >= 0 else {
-            direct = -1
-            self.isReadOnly = isReadOnly
-            byteCount = 0
-            throw Errno(rawValue: errno)
-        }
-        direct = isDirect ? unsafe nvmesys_open_direct(path, flags) : -1
+    /// - Parameters:
+    ///   - isDirect: may pass the page cache by.
+    ///   - isAsynchronous: by io_uring, if the kernel allows it.
+    /// - Throws: what `open` gives; `ENODEV` neither a file nor a block device; `EINVAL` empty; `EWOULDBLOCK` another
+    ///   process uses it and one of both writes; `EBUSY` a block device with a mounted file system.
+    public init(
+        path: String, isReadOnly: Bool = false, isDirect: Bool = true, isAsynchronous: Bool = true
+    ) throws(Errno) {
+        file = try StoreFile(path: path, isReadOnly: isReadOnly, isDirect: isDirect)
+        ring = isAsynchronous ? Ring(file, capacity: Self.ringCapacity) : Ring()
         self.isReadOnly = isReadOnly
-        let size = lseek(file, 0, SEEK_END)
-        byteCount = UInt64(clamping: size)
-        guard size >= 0 else { throw Errno(rawValue: errno) }
-        guard size > 0 else { throw .invalidArgument }
-        // Two servers on one file would each believe in blocks that the other has overwritten.
-        guard isReadOnly || flock(file, LOCK_EX | LOCK_NB) == 0 else { throw Errno(rawValue: errno) }
+        unsafe state = .allocate(capacity: 1)
+        unsafe state.initialize(to: State())
     }
 
     deinit {
-        if file >= 0 { _ = close(file) }
-        if direct >= 0 { _ = close(direct) }
+        // The kernel may be using memory of others.
+        while pendingCount > 0 { reap(wait: true) { _, _ in } }
+        unsafe state.deinitialize(count: 1)
+        unsafe state.deallocate()
     }
 
-    /// Carries out a request, at once.
+    /// Begins a request, which goes to the kernel with the next ``reap(wait:_:)``; or carries it out at once.
     public func start(_ request: StoreRequest) -> StoreAnswer {
-        do throws(Errno) {
-            guard let offset = off_t(exactly: request.offset), let count = off_t(exactly: request.byteCount)
-            else { throw .invalidArgument }
-            switch request.operation {
-            case .read: try unsafe transfer(request, at: offset, preadv)
-            case .write(let isDurable):
-                try unsafe transfer(request, at: offset, pwritev)
-                if isDurable { try flush() }
-            case .flush: if !isReadOnly { try flush() }
-            case .writeZeroes(let mayDeallocate): try clear(offset, count, mayDeallocate: mayDeallocate)
-            case .deallocate: try clear(offset, count, mayDeallocate: true)
+        if case .flush = request.operation, isReadOnly { return .done }
+        // Within a file's offsets, so that sums of places cannot overflow.
+        guard request.offset <= Self.lastOffset, request.byteCount <= Self.lastOffset - request.offset else {
+            return .failed(.invalidArgument)
+        }
+        var progress = FileProgress(request, file, unsafe state.pointee.inability)
+        guard ring.isOpen else { return carryOut(&progress) }
+        unsafe state.pointee.waiting.append(state.pointee.pool.take(request, progress))
+        return .pending
+    }
+
+    private func carryOut(_ progress: inout FileProgress) -> StoreAnswer {
+        while true {
+            var operation = unsafe progress.operation
+            let result = unsafe withUnsafePointer(to: (file.cached, file.direct)) {
+                // Two numbers, one after the other.
+                unsafe $0.withMemoryRebound(to: CInt.self, capacity: 2) {
+                    unsafe nvmesys_perform($0, &operation)
+                }
             }
-            return .done
-        } catch {
-            return .failed(error)
+            switch unsafe progress.advance(Int(result), &state.pointee.inability) {
+            case .again: continue
+            case .done: return .done
+            case .failed(let error): return .failed(error)
+            }
         }
     }
 
-    private func flush() throws(Errno) {
-        guard fdatasync(file) == 0 else { throw Errno(rawValue: errno) }
-    }
-
-    /// Reads or writes all vectors, however many calls that takes.
-    private func transfer(
-        _ request: StoreRequest, at start: off_t,
-        _ call: (CInt, UnsafePointer<iovec>?, CInt, off_t) -> Int
-    ) throws(Errno) {
-        var vectors = unsafe request.vectors
-        var offset = start
-        var descriptor = unsafe direct >= 0 && Self.isAligned(vectors, start) ? direct : file
-        while !vectors.isEmpty {
-            let limit = min(vectors.count, 1024)
-            let moved = unsafe call(descriptor, vectors.baseAddress, CInt(limit), offset)
-            if moved < 0 {
-                let error = errno
-                if error == EINTR { continue }
-                // A file system may be stricter than it said.
-                if error == EINVAL, descriptor != file {
-                    descriptor = file
+    /// Gives the kernel what has been begun, and tells what is complete.
+    public func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void) {
+        var mustWait = wait
+        while pendingCount > 0 {
+            submitWaiting()
+            // It is short of memory: others give it back meanwhile.
+            if !ring.submit(wait: mustWait), mustWait { usleep(1000) }
+            var taken = 0
+            while let (data, result) = unsafe ring.next() {
+                taken += 1
+                unsafe state.pointee.inFlight -= 1
+                let pending = unsafe data.assumingMemoryBound(to: PendingRequest<FileProgress>.self)
+                let step = unsafe pending.pointee.progress.advance(result, &state.pointee.inability)
+                if case .again = step {
+                    unsafe state.pointee.waiting.append(pending)
                     continue
                 }
-                throw Errno(rawValue: error)
+                let token = unsafe pending.pointee.request.token
+                unsafe state.pointee.pool.giveBack(pending)
+                mustWait = false
+                if case .failed(let error) = step { completed(token, error) } else { completed(token, nil) }
             }
-            // The file became shorter.
-            guard moved > 0 else { throw .ioError }
-            offset += off_t(moved)
-            unsafe Self.advance(&vectors, by: moved)
+            // What was only done in part goes on now, and what found no room.
+            guard unsafe mustWait || (taken > 0 && !state.pointee.waiting.isEmpty) else { return }
         }
     }
 
-    private static func isAligned(_ vectors: UnsafeMutableBufferPointer<iovec>, _ offset: off_t) -> Bool {
-        var bits = Int(truncatingIfNeeded: offset)
-        for index in 0..<vectors.count {
-            let vector = unsafe vectors[index]
-            bits |= unsafe Int(bitPattern: vector.iov_base) | Int(vector.iov_len)
-        }
-        return bits & (alignment - 1) == 0
-    }
-
-    /// Drops what has been moved from the front of the vectors, which are the request's own.
-    private static func advance(_ vectors: inout UnsafeMutableBufferPointer<iovec>, by count: Int) {
-        var left = count
-        var index = 0
-        while index < vectors.count, unsafe left >= Int(vectors[index].iov_len) {
-            left -= unsafe Int(vectors[index].iov_len)
-            index += 1
-        }
-        unsafe vectors = UnsafeMutableBufferPointer(rebasing: vectors[index...])
-        if left > 0, !vectors.isEmpty {
-            unsafe vectors[0].iov_base = unsafe vectors[0].iov_base.map { unsafe $0 + left }
-            unsafe vectors[0].iov_len -= left
-        }
-    }
-
-    /// Makes zeros of a range: by the file system, or where it cannot by writing them.
-    private func clear(_ offset: off_t, _ count: off_t, mayDeallocate: Bool) throws(Errno) {
-        let result =
-            mayDeallocate
-            ? nvmesys_punch_hole(file, Int64(offset), Int64(count))
-            : nvmesys_zero_range(file, Int64(offset), Int64(count))
-        if result == 0 { return }
-        guard [EOPNOTSUPP, ENOSYS, ENODEV].contains(-result) else { throw Errno(rawValue: -result) }
-        let zeros = [UInt8](repeating: 0, count: Int(min(count, 1 << 20)))
-        var done: off_t = 0
-        while done < count {
-            let chunk = min(Int(count - done), zeros.count)
-            let written = unsafe pwrite(file, zeros, chunk, offset + done)
-            if written < 0, errno == EINTR { continue }
-            guard written > 0 else { throw Errno(rawValue: written < 0 ? errno : EIO) }
-            done += off_t(written)
+    /// Takes down what waits, as far as there is room: of completions none may be lost.
+    private func submitWaiting() {
+        while unsafe state.pointee.inFlight < ring.capacity,
+            let pending = unsafe state.pointee.waiting.takeFirst()
+        {
+            var operation = unsafe pending.pointee.progress.operation
+            if unsafe !ring.add(&operation, pending) {
+                _ = ring.submit(wait: false)
+                guard unsafe ring.add(&operation, pending) else {
+                    unsafe state.pointee.waiting.putBack(pending)
+                    return
+                }
+            }
+            unsafe state.pointee.inFlight += 1
         }
     }
 }
