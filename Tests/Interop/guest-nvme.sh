@@ -1,103 +1,104 @@
 #!/usr/bin/env bash
-# A Linux guest in QEMU uses Samples/NVMe with its own driver: checksums, TRIM, a file system, a
-# reboot, a server that is killed and started again with the same file.
+# Linux guests in QEMU use Samples/nvme-server with their own driver and with nvme-cli: data, file
+# systems, TRIM, resets, reboots, servers that are killed, and disks that guests boot from.
 #
-# NVME_SERVER is the program (default: builds it).  Builds the guest's tree if need be
-# (scripts/guest/root).  Ends with a line `N passed, N failed`.
+# NVME_SERVER is the program (default: builds it).  Builds the guests' tree if need be
+# (scripts/guest/root).  Words after the name select checks by their names.  Ends with a line
+# `N passed, N failed`.
 # shellcheck disable=SC2317  # most functions are called by `check`
 set -uo pipefail
 
-source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-guest=$source_root/scripts/guest
-session=$(mktemp -d)
-server=''
+# shellcheck source=scripts/guest/nvme-session.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/guest/nvme-session.sh"
+
+only="$*"
 passed=0 failed=0
-
-close_session() {
-    [[ -z $server ]] || kill -9 "$server" 2>/dev/null || true
-    rm -rf "$session"
-}
-trap close_session EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
 check() {
-    local name=$1
+    local name=$1 started=$SECONDS
     shift
+    [[ -z $only || $name == *$only* ]] || return 0
     if "$@"; then
         passed=$((passed + 1))
-        printf 'ok       %s\n' "$name"
+        printf 'ok       %s (%d s)\n' "$name" $((SECONDS - started))
     else
         failed=$((failed + 1))
         printf 'FAILED   %s\n' "$name"
-        tail -n 25 "$session/console" "$session/server.log" >&2
+        session_explain
     fi
+    session_end
 }
 
-server_start() {
-    [[ -z $server ]] || server_kill
-    "$program" --socket "$session" --memory 32M --file "$session/disk" "$@" \
-        2>"$session/server.log" &
-    server=$!
-    local tries
-    for ((tries = 0; tries < 100; tries++)); do
-        [[ ! -S $session/cntrl ]] || return 0
-        sleep 0.1
-    done
-    return 1
+# A server with two namespaces: 32 MiB in memory, 64 MiB in a file.
+serve() { server_start disk --memory 32M --file "$session/file" "$@"; }
+new_file() { session_new_file 64; }
+two='namespaces=2'
+
+# Every step, and each again after a reboot.
+everything() {
+    new_file && serve &&
+        guest_runs disk "raw,trim,make,identify,commands,format,smart,reset,interrupts,reboot,kept,raw $two" \
+            --reboot &&
+        console_shows '^kept: ok' && server_stop disk
 }
 
-# SIGTERM: status 0, and the socket is gone.
-server_stop() {
-    local status=0
-    kill "$server" || return 1
-    wait "$server" || status=$?
-    server=''
-    [[ $status -eq 0 && ! -e $session/cntrl ]]
+# Works with these options of the server and of the guest.
+works() {
+    local steps=$1 options=$2
+    shift 2
+    # shellcheck disable=SC2086  # words
+    new_file && serve $options && guest_runs disk "$steps" "$@" && server_stop disk
 }
 
-server_kill() {
-    kill -9 "$server" || return 1
-    wait "$server" 2>/dev/null
-    server=''
-    rm -f "$session/cntrl"
-}
-
-guest_runs() {
-    "$guest/boot" --root "$root" --script "$guest/nvme-in-guest.sh" --socket "$session/cntrl" \
-        --module nvme --module crc32c_generic --module ext4 --timeout 240 "$@" \
-        >"$session/console" 2>&1
-}
-
-console_shows() { grep -q "^$1" "$session/console"; }
-
-new_disk() {
-    rm -f "$session/disk"
-    truncate -s 64M "$session/disk"
-}
-
-# Writes and kills the server, then compares with another one.
+# kill -9 while a guest has the file system mounted: another server has all that was flushed.
 survives_kill() {
-    new_disk && server_start "$@" && guest_runs && console_shows 'made: ok' && server_kill &&
-        server_start "$@" && guest_runs && console_shows 'kept: ok' && server_stop
+    new_file && serve "$@" && guest_start disk "make,hold $two" &&
+        wait_for console_shows '^hold: ok' && server_kill disk || return 1
+    guest_kill
+    serve "$@" && guest_runs disk "kept $two" && server_stop disk
 }
 
-survives_reboot() {
-    new_disk && server_start "$@" && guest_runs --reboot --append again=reboot &&
-        console_shows 'raw: ok' && console_shows 'trim: ok' && console_shows 'kept: ok' && server_stop
+# What is discarded takes no room in the file.
+trims_the_file() {
+    local before
+    new_file && serve && guest_runs disk "make $two mib=32" || return 1
+    before=$(file_usage)
+    guest_runs disk "fstrim,kept $two" && server_stop disk || return 1
+    # Half of 32 MiB was removed.
+    ((before >= 32 * 1024 && $(file_usage) <= before - 15 * 1024))
 }
 
-program=${NVME_SERVER:-}
-if [[ -z $program ]]; then
-    (cd "$source_root" && swift build -c release --product nvme-server >"$session/build.log" 2>&1) ||
-        { tail -n 30 "$session/build.log" >&2; exit 1; }
-    program=$source_root/.build/release/nvme-server
-fi
-root=$("$guest/root") || exit 1
+two_controllers() {
+    new_file && serve && server_start other --memory 40M --serial OTHER &&
+        guest_runs disk "raw,make,kept namespaces=3" --socket "$session/other" &&
+        console_shows 'dev/nvme1n1: 40 MiB\|dev/nvme0n1: 40 MiB' && server_stop disk && server_stop other
+}
 
-check 'mapped doorbells: data, TRIM, a reboot' survives_reboot
-check 'mapped doorbells: what was flushed survives the server' survives_kill
-check 'doorbells by messages: data, TRIM, a reboot' survives_reboot --doorbells trap
-check 'doorbells by messages, polling, blocks of 4 KiB' survives_reboot --doorbells trap --poll --block-size 4096
+# The guest's root, and all that the BIOS reads, is on the device.
+boots_from_disk() {
+    "$session_scripts/disk" --root "$session_root" --script "$session_scripts/nvme-in-guest.sh" \
+        --device /dev/nvme0n1 --output "$session/boot.img" --program nvme --append steps=root,identify &&
+        server_start disk --file "$session/boot.img" && guest_boot disk "$@" && guest_wait &&
+        console_shows '^root: ok' && console_shows '^identify: ok' && server_stop disk
+}
+
+# A guest that does not find what it looks for says so: these checks can fail.
+misses_files() {
+    new_file && serve && ! guest_runs disk "kept $two" && console_shows '^kept: FAILED' && server_stop disk
+}
+
+session_open || { echo 'FAILED   the program or the guest is not to be had'; exit 1; }
+
+check 'an empty disk is not taken for one with files' misses_files
+check 'all of it, and a reboot' everything
+check 'a server that polls, blocks of 4 KiB' works "raw,trim,commands,make,kept $two" '--poll --block-size 4096'
+check 'doorbells by messages' works "raw,trim,make,reset $two" '--doorbells trap'
+check 'doorbells by messages, polling, blocks of 4 KiB' works "raw,make $two" '--doorbells trap --poll --block-size 4096'
+check 'doorbells by eventfd, which QEMU does not use' works "raw,make $two" '--doorbells ioeventfd'
+check 'what was flushed survives the server' survives_kill
+check 'and with doorbells by messages' survives_kill --doorbells trap
+check 'TRIM frees room in the file' trims_the_file
+check 'two controllers, three namespaces' two_controllers
+check 'a guest has its root on the disk' boots_from_disk --disk /dev/nvme0n1p1 --append steps=root,identify
+check 'the BIOS boots from the disk' boots_from_disk --firmware
 printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+((failed == 0 && passed > 0))
