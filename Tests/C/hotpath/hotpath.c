@@ -159,5 +159,5 @@ int main(void)
         CASE(control_system_calls),
         CASE(control_library),
     };
-    return test_requests() + test_memory() + RUN(tests);
+    return test_requests() + test_memory() + test_mapping() + RUN(tests);
 }

@@ -30,5 +30,6 @@ ssize_t registers(vfu_ctx_t *ctx, char *bytes, size_t count, loff_t offset, bool
 /* The subjects: tests that failed. */
 int test_requests(void);
 int test_memory(void);
+int test_mapping(void);
 
 #endif

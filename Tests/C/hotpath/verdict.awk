@@ -2,20 +2,32 @@
 
 BEGIN { print "round of            instructions  retains  releases  objects  exclusivity checks" }
 
+function complain(what) { print "FAILED: " what; failed++ }
+
+# That something costs, in instructions, no more than so many times what another does.
+function compare(name, other, factor) {
+    if (!(name in cost) || !(other in cost)) complain("no " name " or no " other)
+    else if (cost[name] > factor * cost[other]) complain(name " must cost no more than " factor " times " other)
+    compared++
+}
+
 {
     printf "%-22s %9.0f %8g %9g %8g %19g\n", $1, $2 / 1000, $3 / 1000, $4 / 1000, $5 / 1000, $6 / 1000
+    cost[$1] = $2
     counted = $3 > 0 && $4 > 0 && $5 > 0 && $6 > 0
-    if ($1 == "control-library") {
-        controls += counted
-    } else if ($3 + $4 + $5 + $6 > 0) {
-        print "FAILED: " $1 " must not count references nor check accesses"
-        failed++
-    }
+    if ($1 == "control-library") controls += counted
+    # Mappings that come and go are objects.
+    else if ($1 !~ /^table-/ && $3 + $4 + $5 + $6 > 0) complain($1 " must not count references nor check accesses")
 }
 
 END {
-    if (controls != 1) { print "FAILED: the control does not count"; failed++ }
-    if (tests == 0 || NR != tests) { print "FAILED: " NR " profiles of " tests " tests"; failed++ }
-    print NR - failed " passed, " failed + 0 " failed"
+    if (controls != 1) complain("the control does not count")
+    if (tests == 0 || NR != tests) complain(NR " profiles of " tests " tests")
+    for (name in cost) {
+        if (name ~ /-in-ioas$/) compare(name, substr(name, 1, length(name) - length("-in-ioas")), 1.02)
+        if (name ~ /-full$/) compare(name, substr(name, 1, length(name) - length("full")) "empty", 2)
+    }
+    if (compared < 8) complain("only " compared + 0 " comparisons")
+    print NR + compared - failed " passed, " failed + 0 " failed"
     exit failed > 0
 }
