@@ -77,7 +77,8 @@ package import VFIOUserWire
     private static let pieceByteCount = 256 << 10
 
     /// Sends everything that waits and the rest of the message committed last, which `fill` appends piece by piece;
-    /// bytes it does not give are zeros. The peer may take a millisecond longer per 16 KiB than for a flush.
+    /// bytes it does not give are zeros. The peer may take a millisecond longer per 16 KiB than for a flush; the time that
+    /// `fill` takes is not the peer's.
     ///
     /// - Throws: as ``flush(to:)``; part of the message may have been sent.
     package func stream(
@@ -95,11 +96,13 @@ package import VFIOUserWire
             }
             // Bytes behind all that waits are nobody else's.
             var piece = unsafe memory.mutableBytes(at: end, count: length)
+            let begin = Patience.milliseconds()
             _ = piece.fill { output in
                 fill(&output)
                 // Zeros of a type without invalid values, as many as there is room for.
                 unsafe output.append(repeating: 0, count: output.freeCapacity, as: UInt8.self)
             }
+            patience?.excuse(since: begin)
             end += length
             remaining -= length
             try drain(to: descriptor, [], &patience)

@@ -4,7 +4,7 @@ internal import Glibc
 /// How long a peer may keep somebody waiting in one matter, however little by little it comes forward.
 package struct Patience {
     /// When it ends, in ``milliseconds()``; `nil`: never.
-    private let deadline: Int?
+    private var deadline: Int?
 
     /// Begins now.
     ///
@@ -31,8 +31,13 @@ package struct Patience {
         }
     }
 
+    /// Adds the time since `moment`, in ``milliseconds()``, when it was not the peer that one waited for.
+    package mutating func excuse(since moment: Int) {
+        deadline = deadline.map { $0 + (Self.milliseconds() - moment) }
+    }
+
     /// Milliseconds since some moment.
-    private static func milliseconds() -> Int {
+    package static func milliseconds() -> Int {
         var now = timespec()
         // The clock exists; the structure is the call's to fill.
         _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
