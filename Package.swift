@@ -24,7 +24,7 @@ func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 func tests(of name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
     .testTarget(
         name: "VFIOUser\(name)Tests",
-        dependencies: [.target(name: "VFIOUser\(name)")] + dependencies + [systemPackage],
+        dependencies: [.target(name: "VFIOUser\(name)"), "VFIOUserTestSupport", systemPackage] + dependencies,
         path: "Tests/\(name)Tests", exclude: exclude, swiftSettings: strict)
 }
 
@@ -102,6 +102,7 @@ let package = Package(
             name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
             swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
 
+        .target(name: "VFIOUserTestSupport", path: "Tests/Support", swiftSettings: strict),
         tests(of: "Wire"),
         tests(of: "PCI"),
         tests(of: "System", ["CLinux"]),

@@ -2,6 +2,7 @@ import Glibc
 import SystemPackage
 import Testing
 import VFIOUserSystem
+import VFIOUserTestSupport
 
 @testable import VFIOUserAddressSpace
 
@@ -126,7 +127,8 @@ import VFIOUserSystem
     }
 
     /// A process with as many mappings as it may have cannot unmap the middle of one.
-    @Test func unmappingAtTheLimit() async {
+    @Test(.disabled(if: isSanitized, "sanitizers need mappings"))
+    func unmappingAtTheLimit() async {
         await #expect(processExitsWith: .success) {
             let page: UInt64 = 4096
             let file = try TestFile(pages: 8)
@@ -155,7 +157,8 @@ import VFIOUserSystem
     }
 
     /// What could not be unmapped is when the connection ends, at the latest.
-    @Test func leavingAtTheLimit() async {
+    @Test(.disabled(if: isSanitized, "sanitizers need mappings"))
+    func leavingAtTheLimit() async {
         await #expect(processExitsWith: .success) {
             let page: UInt64 = 4096
             let file = try TestFile(pages: 64)

@@ -296,16 +296,16 @@ import VFIOUserWire
         session.server.outbound.stallLimit = 400
         let access = bytes(UInt64(0), UInt32(2), UInt32(1 << 20))
         for _ in 0..<3 { try session.peer.request(.regionRead, access) }
-        var stop = false
+        let stop = Locked(false)
         let drip = Background {
             var files: [File] = []
-            while !stop, (try? session.peer.receive(100, &files)) != nil { pause(10) }
+            while !stop.withLock({ $0 }), (try? session.peer.receive(100, &files)) != nil { pause(10) }
         }
         let begin = milliseconds()
         #expect(try session.server.poll() == 3)
         #expect(milliseconds() - begin >= 400 && milliseconds() - begin < 20_000)
         #expect(!session.server.isAttached)
-        stop = true
+        stop.withLock { $0 = true }
         session.peer.endSending()
         drip.join()
     }

@@ -54,7 +54,7 @@ import VFIOUserWire
         let reader = Background { session.peer.drain() }
         while (try? session.server.poll()) != nil {}
         flood.join()
-        session.peer.close()
+        session.peer.hangUp()
         reader.join()
         #expect(!session.server.isAttached)
     }

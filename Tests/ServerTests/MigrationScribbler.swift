@@ -97,29 +97,6 @@ struct ScribbleGuest: ScribbleMemory {
     }
 }
 
-/// A value that threads share, behind a lock that the thread sanitizer knows.
-@safe final class Locked<Value> {
-    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private var value: Value
-
-    init(_ value: Value) {
-        self.value = value
-        // Made once, at a place that stays.
-        unsafe pthread_mutex_init(lock, nil)
-    }
-
-    deinit {
-        unsafe pthread_mutex_destroy(lock)
-        unsafe lock.deallocate()
-    }
-
-    func withLock<Result>(_ body: (inout Value) -> Result) -> Result {
-        unsafe pthread_mutex_lock(lock)
-        defer { unsafe pthread_mutex_unlock(lock) }
-        return body(&value)
-    }
-}
-
 /// A device that scribbles into its client's memory all the time, on a thread of its own if it has one.
 ///
 /// Its stream of state is made of records: page number and page, in any order, the last one of a page counts; then

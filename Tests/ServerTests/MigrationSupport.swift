@@ -49,7 +49,7 @@ final class MigrationClient {
         try server.setRegion(.bar0, Region(size: 4096, flags: [.readWrite, .memory]))
         var offered = ClientCapabilities()
         offered.maxTransferByteCount = maxTransfer
-        try self.init(server, by: RawPeer(ours, patience: 30_000), offered)
+        try self.init(server, by: RawPeer(ours), offered)
     }
 
     /// Finishes a server that finds the other end of the socket, and negotiates with it.

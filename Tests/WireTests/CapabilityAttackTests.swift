@@ -1,6 +1,7 @@
 import Glibc
 import SystemPackage
 import Testing
+import VFIOUserTestSupport
 
 @testable import VFIOUserWire
 
@@ -141,12 +142,6 @@ import Testing
             _ = try? capabilities.text()
         }
     }
-}
-
-/// Whether AddressSanitizer is in the process.
-private var isSanitized: Bool {
-    // Looks the name up in everything loaded; both arguments are constants.
-    unsafe dlsym(nil, "__asan_init") != nil
 }
 
 /// Pages of memory this process has.

@@ -32,5 +32,28 @@ import Glibc
     func join() { _ = pthread_join(thread, nil) }
 }
 
+/// A value that threads share, behind a lock that the thread sanitizer knows.
+@safe final class Locked<Value> {
+    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private var value: Value
+
+    init(_ value: Value) {
+        self.value = value
+        // Made once, at a place that stays.
+        unsafe pthread_mutex_init(lock, nil)
+    }
+
+    deinit {
+        unsafe pthread_mutex_destroy(lock)
+        unsafe lock.deallocate()
+    }
+
+    func withLock<Result>(_ body: (inout Value) -> Result) -> Result {
+        unsafe pthread_mutex_lock(lock)
+        defer { unsafe pthread_mutex_unlock(lock) }
+        return body(&value)
+    }
+}
+
 /// Waits so many milliseconds.
 func pause(_ milliseconds: Int) { _ = usleep(UInt32(milliseconds) * 1000) }

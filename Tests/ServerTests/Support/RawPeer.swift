@@ -24,7 +24,7 @@ final class RawPeer {
     private var nextID: UInt16 = 0x100
 
     /// - Parameter patience: milliseconds to wait for a message before it counts as missing.
-    init(_ socket: File, patience: Int = 20_000) {
+    init(_ socket: File, patience: Int = 120_000) {
         self.socket = socket
         setPatience(patience)
     }
@@ -52,8 +52,13 @@ final class RawPeer {
     /// Closes the socket. The server sees the end at once, even while a process that another test is starting has
     /// a copy of it.
     func close() {
-        if number >= 0 { _ = shutdown(number, CInt(SHUT_RDWR)) }
+        hangUp()
         socket = nil
+    }
+
+    /// The same to the server, while another thread may still use the socket.
+    func hangUp() {
+        if number >= 0 { _ = shutdown(number, CInt(SHUT_RDWR)) }
     }
 
     /// Ends the sending side only.
