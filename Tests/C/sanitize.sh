@@ -37,4 +37,26 @@ fi
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:${ASAN_OPTIONS:-}"
 # A data race makes the program fail in the end, after all of its tests.
 export TSAN_OPTIONS="exitcode=66:${TSAN_OPTIONS:-}"
-exec "$here/run.sh" "$root/Include" "$(build --show-bin-path)" "$@"
+
+library=$(build --show-bin-path)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM
+
+# A program of broken.c must fail, by a report.
+must_report() {
+    if VFU_TEST_ONLY=$1 "$here/run.sh" "$root/Include" "$library" broken >"$log" 2>&1 || ! grep -q "$2" "$log"; then
+        cat "$log" >&2
+        echo "$0: the $sanitizer sanitizer does not report the $1" >&2
+        exit 1
+    fi
+    echo "control: $2"
+}
+case $sanitizer in
+thread) must_report race 'ThreadSanitizer: data race' ;;
+address)
+    must_report use_after_destroy 'AddressSanitizer: heap-use-after-free'
+    must_report leak 'LeakSanitizer: detected memory leaks'
+    ;;
+esac
+"$here/run.sh" "$root/Include" "$library" "$@"
