@@ -1,6 +1,6 @@
 /*
  * Memory that is a dma-buf, made of a memfd by /dev/udmabuf: its exporter hears of each use by the processor. Where
- * the kernel has no such device this skips; Tests/Interop/guest-dmabuf.sh runs the same program in a guest.
+ * the kernel has no such device this skips; Tests/Interop/guest-memory.sh runs the same program in a guest.
  */
 #include "ioas.h"
 

@@ -17,13 +17,13 @@
 #define FIXED VFIO_USER_IOMMUFD_MAP_FIXED_IOVA
 
 /* What lies behind dma_sg_t; programs must not look, but the layout is pinned. */
-struct sg_entry {
+struct ioas_entry {
     uint64_t region_base, reference, length, offset;
     bool writeable;
 };
 
 /* The entries of the latest translation. */
-static struct sg_entry ioas_sgs[16];
+static struct ioas_entry ioas_sgs[16];
 #define SGL ((dma_sg_t *)ioas_sgs)
 
 /* A device that does DMA, and a client with every feature. */
@@ -151,6 +151,22 @@ static inline uint64_t ioas_copy(struct session *s, uint32_t from, uint64_t iova
     assert_int_equal(reply->size, sizeof(body));
     memcpy(&body, reply->data, sizeof(body));
     return body.dst_iova;
+}
+
+static inline void ioas_copy_fails(struct session *s, uint32_t from, uint64_t iova, uint64_t length, uint32_t to,
+                     uint32_t flags, uint64_t fixed, int error)
+{
+    struct vfio_user_iommufd_ioas_copy body = {
+        .argsz = sizeof(body),
+        .flags = flags,
+        .src_ioas_id = from,
+        .dst_ioas_id = to,
+        .src_iova = iova,
+        .dst_iova = fixed,
+        .length = length,
+    };
+
+    request_fails(s, VFIO_USER_IOMMUFD_IOAS_COPY, &body, sizeof(body), error);
 }
 
 static inline struct vfio_user_iommufd_attach_pt attach_body(uint32_t id)

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs Tests/C/dma_buf.c in a Linux guest, whose kernel makes dma-bufs of memfds; few hosts do.
+# Runs the C tests of dma-bufs and of huge pages in a Linux guest: its kernel makes dma-bufs of
+# memfds, which few hosts do, and has huge pages to spare.
 #
 # VFU_PREFIX is the prefix of the installed library (default: installs it first).  Builds the
 # guest's tree if need be (scripts/guest/root).  Ends with a line `N passed, N failed`.
 set -euo pipefail
 
 source_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+subjects=(dma_buf huge_pages)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -18,23 +20,29 @@ if [[ -z ${VFU_PREFIX:-} ]]; then
 fi
 # Skips here, or even runs.
 BUILD_DIR=$work/build "$source_root/Tests/C/run.sh" \
-    "$VFU_PREFIX/include" "$VFU_PREFIX/lib" dma_buf >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-program=$work/build/dma_buf
+    "$VFU_PREFIX/include" "$VFU_PREFIX/lib" "${subjects[@]}" >"$work/log" 2>&1 ||
+    { cat "$work/log" >&2; exit 1; }
+programs=("${subjects[@]/#/$work/build/}")
 
-# The program and the host's libraries that it needs, each in the guest where it is here.
+# The programs and the host's libraries that they need, each in the guest where it is here.
 contents=()
 while read -r file; do
     contents+=(--add "$file:$file")
-done < <(printf '%s\n' "$program"; ldd "$program" | grep -o '/[^ ]*')
+done < <(printf '%s\n' "${programs[@]}"; ldd "${programs[@]}" | grep -o '/[^ ]*[^ :]' | sort -u)
 cat >"$work/script" <<TEXT
-CMOCKA_MESSAGE_OUTPUT=tap $program
+echo 4 >/proc/sys/vm/nr_hugepages
+export CMOCKA_MESSAGE_OUTPUT=tap
+status=0
+for program in ${programs[*]}; do \$program || status=1; done
+exit \$status
 TEXT
 
 status=0
 "$source_root/scripts/guest/boot" --script "$work/script" "${contents[@]}" |
     tee "$work/console" || status=$?
-plan=$(sed -n 's/^1\.\.\([0-9][0-9]*\)$/\1/p' "$work/console")
+plan=$(awk -F'1\\.\\.' '/^1\.\.[0-9]+$/ { sum += $2 } END { print sum + 0 }' "$work/console")
 passed=$(grep -c '^ok .* - ' "$work/console") || true
 # What was skipped, or never ran, has failed.
-printf '%d passed, %d failed\n' "$passed" "$((${plan:-1} - passed))"
-((status == 0 && passed > 0 && passed == plan))
+((plan > 0)) || plan=1
+printf '%d passed, %d failed\n' "$passed" "$((plan - passed))"
+((status == 0 && passed == plan))
