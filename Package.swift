@@ -98,6 +98,18 @@ let package = Package(
             ],
             path: "Samples/nvme-server", swiftSettings: strict),
 
+        .target(
+            name: "CHotPath", path: "Tests/C/hotpath", exclude: ["run.sh", "references.awk", "verdict.awk"],
+            sources: ["allocations.c"], publicHeadersPath: "."),
+        .executableTarget(
+            name: "nvme-hotpath",
+            dependencies: [
+                "CHotPath", "NVMeController", "NVMePCI", "NVMeStores", "VFIOUserClient", "VFIOUserServer",
+                systemPackage,
+            ],
+            path: "Tests/NVMeHotPath", exclude: ["run.sh"],
+            swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
+
         .executableTarget(
             name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
             swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),

@@ -3,6 +3,7 @@ internal import Synchronization
 /// The admin command set (NVMe 1.4, 5).
 extension NVMeController {
     /// Carries out a command of the admin queue.
+    @inline(never)
     func executeAdmin(_ slot: Int) {
         let entry = unsafe slots[slot].entry
         guard !entry.isFused, !entry.usesSGL else { return complete(slot, .invalidField) }

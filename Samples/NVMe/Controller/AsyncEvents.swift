@@ -29,6 +29,7 @@ struct AsyncEvent: Equatable {
 
 extension NVMeController {
     /// Remembers an event for the next request; each kind once.
+    @inline(never)
     func report(_ event: AsyncEvent) {
         guard isRunning, !events.pending.contains(event) else { return }
         events.pending.append(event)

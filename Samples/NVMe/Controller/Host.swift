@@ -40,7 +40,8 @@ public protocol Host: AnyObject {
     @unsafe func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool
     /// Copies `source` to client memory.
     @unsafe func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool
-    /// Whether somebody wants to know what the controller writes by direct addresses. Asked once a turn.
+    /// Whether somebody wants to know what the controller writes by direct addresses. Asked again after
+    /// ``NVMeController/quiesce()`` and ``NVMeController/memoryChanged()``.
     var tracksWrites: Bool { get }
     /// The controller wrote client memory by its direct address.
     func wrote(_ address: UInt64, _ count: Int)

@@ -45,15 +45,17 @@ extension NVMeController {
     /// Puts a failed command into the error log.
     ///
     /// - Returns: its status, which says that the log has more.
-    func record(_ slot: Slot, _ status: Status) -> Status {
+    @inline(never)
+    func record(_ slot: Int, _ status: Status) -> Status {
+        let queue = unsafe slots[slot].queue
+        let entry = unsafe slots[slot].entry
         unsafe counters.pointee.errors &+= 1
         let status = Status(rawValue: status.rawValue | Status.more)
-        let isIO = slot.queue != 0
         errorLog.add(
             ErrorLog.Entry(
-                count: unsafe counters.pointee.errors, queue: UInt16(truncatingIfNeeded: slot.queue),
-                command: slot.entry.identifier, status: status.rawValue,
-                block: isIO ? slot.entry.firstBlock : 0, namespace: slot.entry.namespace))
+                count: unsafe counters.pointee.errors, queue: UInt16(truncatingIfNeeded: queue),
+                command: entry.identifier, status: status.rawValue,
+                block: queue != 0 ? entry.firstBlock : 0, namespace: entry.namespace))
         return status
     }
 

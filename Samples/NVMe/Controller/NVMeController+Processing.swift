@@ -8,6 +8,7 @@ extension NVMeController {
     /// - Returns: how many commands were begun or completed; 0: there was nothing to do.
     @discardableResult
     public func process(budget: Int = 64) -> Int {
+        if asksForTracking { askForTracking() }
         if shutdownIsDue { finishShutdown() }
         var done = 0
         if isRunning {
@@ -35,6 +36,12 @@ extension NVMeController {
         registers.shutdownStatus = 2
     }
 
+    @inline(never)
+    private func askForTracking() {
+        asksForTracking = false
+        isTracked = unsafe host.tracksWrites
+    }
+
     // MARK: Submission
 
     /// Fetches and carries out commands of one queue.
@@ -42,16 +49,12 @@ extension NVMeController {
         let queue = unsafe submissions + identifier
         let tail = tail(of: identifier)
         guard unsafe tail < queue.pointee.size else {
-            if unsafe queue.pointee.refusedTail != tail {
-                unsafe queue.pointee.refusedTail = tail
-                report(.invalidDoorbellValue)
-            }
+            refuse(tail, of: identifier)
             return 0
         }
         unsafe queue.pointee.tail = tail
         let completion = unsafe completions + queue.pointee.completions
         let resets = resetCount
-        isTracked = unsafe host.tracksWrites
         var done = 0
         while unsafe queue.pointee.head != queue.pointee.tail, done < budget {
             if unsafe !completion.pointee.hasRoom {
@@ -73,6 +76,14 @@ extension NVMeController {
         }
         if shadow.isActive, identifier != 0, !configuration.isPolled { askToRing(identifier) }
         return done
+    }
+
+    /// A tail outside of its queue, which is reported once.
+    @inline(never)
+    private func refuse(_ tail: UInt32, of identifier: Int) {
+        guard unsafe submissions[identifier].refusedTail != tail else { return }
+        unsafe submissions[identifier].refusedTail = tail
+        report(.invalidDoorbellValue)
     }
 
     /// Copies the next entry of a queue, so that the client cannot change what has been checked.
@@ -150,7 +161,7 @@ extension NVMeController {
         }
         unsafe completions[submissions[queue].completions].promised &-= 1
         var status = status
-        if !status.isSuccess { status = record(unsafe command.pointee, status) }
+        if !status.isSuccess { status = record(slot, status) }
         post(queue, identifier, status, result)
     }
 
@@ -208,6 +219,7 @@ extension NVMeController {
     }
 
     /// Looks how far the client has taken completions.
+    @inline(never)
     func refreshHead(_ number: Int) {
         let queue = unsafe completions + number
         let head = head(of: number)
@@ -269,7 +281,6 @@ extension NVMeController {
     @discardableResult
     func reap(wait: Bool) -> Int {
         var count = 0
-        isTracked = unsafe host.tracksWrites
         for place in 0..<namespaceCount {
             let store = unsafe namespaces[place].store
             guard store.pendingCount > 0 else { continue }
@@ -283,7 +294,10 @@ extension NVMeController {
 
     /// Waits for what stores have pending: afterwards nothing uses client memory until the next
     /// ``process(budget:)``.
-    public func quiesce() { drain() }
+    public func quiesce() {
+        drain()
+        asksForTracking = true
+    }
 
     /// Whether stores have anything pending.
     public var isBusy: Bool { pendingSlots > 0 }

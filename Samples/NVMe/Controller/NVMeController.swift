@@ -129,6 +129,7 @@ public final class NVMeController {
     /// Client memory changed, or is about to: nothing that was known of its addresses holds.
     public func memoryChanged() {
         memoryEpoch &+= 1
+        asksForTracking = true
         unsafe windows.update(repeating: .none, count: Self.windowCount)
         unsafe shadow.tails = nil
         unsafe shadow.events = nil

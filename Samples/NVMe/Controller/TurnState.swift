@@ -14,6 +14,7 @@ struct TurnState {
     var shutdownIsDue: Bool = false
     var mayReport: Bool = false
     var isTracked: Bool = false
+    var asksForTracking: Bool = true
 
     init() {}
 }
@@ -73,6 +74,11 @@ extension NVMeController {
     var isTracked: Bool {
         @inline(__always) get { unsafe state.pointee.isTracked }
         @inline(__always) set { unsafe state.pointee.isTracked = newValue }
+    }
+    /// The host may have changed its mind about that.
+    var asksForTracking: Bool {
+        @inline(__always) get { unsafe state.pointee.asksForTracking }
+        @inline(__always) set { unsafe state.pointee.asksForTracking = newValue }
     }
     /// There may be an event to tell of, and somebody who asked.
     var mayReport: Bool {

@@ -1,5 +1,7 @@
 # Reads a profile of callgrind; prints its name, the instructions it holds, and how often functions that count references
 # or make objects were called: retains, releases, objects, checks of exclusive access.
+#
+# profile=NAME names a profile that was not written at the program's request.
 
 # A function's name is written out the first time, and then its number stands for it.
 function number(line) {

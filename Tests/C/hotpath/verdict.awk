@@ -1,4 +1,5 @@
-# Judges what references.awk printed of all profiles; `tests` is how many there must be. Each is of 1000 rounds.
+# Judges what references.awk printed of all profiles; `tests` is how many there must be, `comparisons` how many of their
+# costs must be compared. Each is of 1000 rounds.
 
 BEGIN { print "round of            instructions  retains  releases  objects  exclusivity checks" }
 
@@ -15,7 +16,7 @@ function compare(name, other, factor) {
     printf "%-22s %9.0f %8g %9g %8g %19g\n", $1, $2 / 1000, $3 / 1000, $4 / 1000, $5 / 1000, $6 / 1000
     cost[$1] = $2
     counted = $3 > 0 && $4 > 0 && $5 > 0 && $6 > 0
-    if ($1 == "control-library") controls += counted
+    if ($1 ~ /^control-/) controls += counted
     # Mappings that come and go are objects.
     else if ($1 !~ /^table-/ && $3 + $4 + $5 + $6 > 0) complain($1 " must not count references nor check accesses")
 }
@@ -27,7 +28,7 @@ END {
         if (name ~ /-in-ioas$/) compare(name, substr(name, 1, length(name) - length("-in-ioas")), 1.02)
         if (name ~ /-full$/) compare(name, substr(name, 1, length(name) - length("full")) "empty", 2)
     }
-    if (compared < 8) complain("only " compared + 0 " comparisons")
+    if (compared + 0 < comparisons) complain("only " compared + 0 " comparisons")
     print NR + compared - failed " passed, " failed + 0 " failed"
     exit failed > 0
 }
