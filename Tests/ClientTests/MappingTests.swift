@@ -187,4 +187,50 @@ struct MappingTests {
         #expect(throws: Errno.invalidArgument) { _ = try DMAMemory(withoutFile: 0) }
         #expect(throws: Errno.self) { _ = try DMAMemory(count: .max) }
     }
+
+    @Test func recordsInARow() throws {
+        let memory = try MappedMemory(privateCount: 256)
+        let records = try MappedRecords(memory, at: 16, count: 5, stride: 16)
+        #expect(records.count == 5 && records.stride == 16)
+        try records.store((1 as UInt64, 2 as UInt64), at: 0)
+        try records.store((3 as UInt64, 4 as UInt64), at: 4)
+        try records.store(5 as UInt8, at: 1)
+        #expect(try memory.read(at: 0, count: 16) == [UInt8](repeating: 0, count: 16))
+        #expect(try memory.read(at: 16, count: 24) == bytes(UInt64(1), UInt64(2), UInt64(5)))
+        #expect(try memory.read(at: 80, count: 24) == bytes(UInt64(3), UInt64(4), UInt64(0)))
+        #expect(try records.load(4) == 3 as UInt64)
+        #expect(try records.loadAcquiring(4, offset: 8) == 4 as UInt32)
+        #expect(try records.load(0, offset: 15) == 0 as UInt8)
+
+        for index in [-1, 5, .max, .min] {
+            #expect(throws: Errno.invalidArgument) { try records.store(0 as UInt64, at: index) }
+            #expect(throws: Errno.invalidArgument) { _ = try records.load(index, as: UInt8.self) }
+        }
+        for offset in [-8, 12, 16, 4, .max] {
+            #expect(throws: Errno.invalidArgument) {
+                _ = try records.load(0, offset: offset, as: UInt64.self)
+            }
+            #expect(throws: Errno.invalidArgument) {
+                _ = try records.loadAcquiring(0, offset: offset, as: UInt64.self)
+            }
+        }
+        // A record that is longer.
+        #expect(throws: Errno.invalidArgument) {
+            try records.store((0 as UInt64, 0 as UInt64, 0 as UInt8), at: 0)
+        }
+
+        for (offset, count, stride) in [
+            (-8, 1, 8), (0, -1, 8), (0, 33, 8), (8, 32, 8), (4, 1, 8), (0, 1, 4), (0, 1, 12), (0, 1, 0),
+            (0, 1, -8), (0, .max, 8), (256, 1, 8), (.max, 1, 8),
+        ] {
+            #expect(throws: Errno.invalidArgument) {
+                _ = try MappedRecords(memory, at: offset, count: count, stride: stride)
+            }
+        }
+        _ = try MappedRecords(memory, at: 256, count: 0, stride: 8)
+        let file = try DMAFile(count: 4096)
+        let readOnly = try MappedMemory(
+            sharing: FileDescriptor(rawValue: file.number), offset: 0, count: 4096, isWritable: false)
+        #expect(throws: Errno.invalidArgument) { _ = try MappedRecords(readOnly, at: 0, count: 1, stride: 8) }
+    }
 }

@@ -53,6 +53,19 @@ struct TwinSocketTests {
         }
     }
 
+    @Test func servedAsAvailable() throws {
+        try run { main, twin in
+            try Self.touch(twin, 7)
+            try Self.touch(main, 8)
+        } client: { client, memory in
+            // Never waits, so it takes many calls; in the end the server has gone.
+            #expect(throws: Errno.socketNotConnected) { while true { try client.serveAvailable() } }
+            #expect(client.servedDMACount == 4)
+            let value: UInt32 = try memory.load(at: 8)
+            #expect(value == 8)
+        }
+    }
+
     @Test func servedOnPurpose() throws {
         try run { main, twin in
             try Self.touch(twin, 7)

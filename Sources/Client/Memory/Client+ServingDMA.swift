@@ -21,6 +21,17 @@ extension Client {
         }
     }
 
+    /// Answers the commands of the server that have come, on whichever socket, without waiting: for a driver that
+    /// polls memory, which does not notice otherwise that the server wants something or has gone.
+    ///
+    /// - Throws: as ``serveOne(timeout:)``.
+    public func serveAvailable() throws(Errno) {
+        try sendQueued()
+        while try channel.serveWhatIsThere() {}
+        try channel.waitAndReceive(until: Deadline(after: .zero))
+        while try channel.serveWhatIsThere() {}
+    }
+
     /// Answers commands of the server until a condition holds, which is looked at after each, and before the
     /// first.
     ///
