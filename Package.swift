@@ -89,6 +89,9 @@ let package = Package(
             name: "NVMePCI",
             dependencies: ["CNVMeSystem", "NVMeController", "VFIOUserServer", systemPackage],
             path: "Samples/NVMe/PCI", swiftSettings: strict),
+        .target(
+            name: "NVMeDriver", dependencies: ["VFIOUserClient", systemPackage], path: "Samples/NVMe/Driver",
+            swiftSettings: strict),
         .executableTarget(
             name: "nvme-server",
             dependencies: [
@@ -133,6 +136,13 @@ let package = Package(
         .testTarget(
             name: "NVMeStoresTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
             path: "Tests/NVMeStoresTests", swiftSettings: strict),
+        .testTarget(
+            name: "NVMeDriverTests",
+            dependencies: [
+                "NVMeController", "NVMeDriver", "NVMePCI", "NVMeStores", "VFIOUserClient", "VFIOUserServer",
+                systemPackage,
+            ],
+            path: "Tests/NVMeDriverTests", swiftSettings: strict),
         .testTarget(
             name: "VFIOUserEndToEndTests",
             dependencies: [
