@@ -114,6 +114,14 @@ let package = Package(
             swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
 
         .executableTarget(
+            name: "nvme-client",
+            dependencies: [
+                "CNVMeSystem", "NVMeDriver", "VFIOUserClient", systemPackage,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Samples/nvme-client", swiftSettings: strict),
+
+        .executableTarget(
             name: "scratch-device", dependencies: ["VFIOUserServer"], path: "Samples/scratch/swift",
             swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),
 

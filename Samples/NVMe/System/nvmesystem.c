@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -32,6 +33,18 @@ int
 nvmesys_zero_range(int fd, int64_t offset, int64_t length)
 {
     return result(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length));
+}
+
+int
+nvmesys_stay_on(int processor)
+{
+    cpu_set_t set;
+
+    if (processor < 0 || processor >= CPU_SETSIZE)
+        return -EINVAL;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    return result(sched_setaffinity(0, sizeof(set), &set));
 }
 
 int

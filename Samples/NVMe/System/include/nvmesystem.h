@@ -16,6 +16,9 @@ int nvmesys_zero_range(int fd, int64_t offset, int64_t length);
 /* Blocks SIGTERM and SIGINT in this thread; a descriptor that is readable when one is pending. */
 int nvmesys_termination(void);
 
+/* Keeps this thread on one processor, from 0 on. */
+int nvmesys_stay_on(int processor);
+
 /* An eventfd that never blocks, close-on-exec. */
 int nvmesys_eventfd(void);
 
