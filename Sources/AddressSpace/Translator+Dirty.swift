@@ -9,40 +9,54 @@ extension Translator {
     @inlinable
     package var mindsUses: Bool { unsafe state.pointee.mindsUses }
 
-    /// Ends the use of an entry: its pages become dirty if they could be written and dirty logging is on, and the
-    /// exporter is told if it is a dma-buf's.
-    @inlinable
-    @inline(__always)
-    package func put(_ entry: SGEntry) {
-        if hasSynchronizedMemory { endAccess(entry) }
-        markDirty(entry)
+    /// Ends the use of `count` entries: their pages become dirty if they could be written and dirty logging is on, and
+    /// the exporter is told of those that are a dma-buf's.
+    @unsafe
+    package func put(_ entries: UnsafePointer<SGEntry>?, count: Int) {
+        guard let entries = unsafe entries else { return }
+        var place = 0
+        while place < count {
+            if hasSynchronizedMemory { unsafe endAccess(entries[place]) }
+            unsafe markDirty(entries[place])
+            place &+= 1
+        }
     }
 
-    /// Marks the pages of an entry dirty, if it is writeable and tracked and dirty logging is on.
-    @inlinable
+    /// Marks the pages of `count` entries dirty, as far as they are writeable and tracked and dirty logging is on.
+    @unsafe
+    package func markDirty(_ entries: UnsafePointer<SGEntry>?, count: Int) {
+        guard let entries = unsafe entries else { return }
+        var place = 0
+        while place < count {
+            unsafe markDirty(entries[place])
+            place &+= 1
+        }
+    }
+
+    /// The same for one.
     @inline(__always)
     package func markDirty(_ entry: SGEntry) {
-        if isLogging, entry.isWriteable { mark(entry) }
+        if isLogging, entry.isWriteable { mark(entry.reference, entry.offset, entry.length) }
     }
 
-    @usableFromInline
-    @inline(never)
-    func mark(_ entry: SGEntry) {
-        guard let record = unsafe record(of: entry), let words = unsafe record.pointee.dirty,
-            entry.length > 0
+    /// Marks the pages of the entry with these fields.
+    @inline(__always)
+    private func mark(_ reference: UInt64, _ offset: UInt64, _ length: UInt64) {
+        guard let record = unsafe record(of: reference, offset, length),
+            let words = unsafe record.pointee.dirty, length > 0
         else { return }
         let first: UInt64
         let last: UInt64
         // The sum does not wrap: the entry lies in its mapping.
-        let end = entry.offset &+ (entry.length &- 1)
+        let end = offset &+ (length &- 1)
         let shift = unsafe state.pointee.loggingShift
         if shift < 64 {
-            first = entry.offset &>> shift
+            first = offset &>> shift
             last = end &>> shift
         } else {
             // Not 0: logging is on.
             let pageSize = unsafe state.pointee.loggingPageSize
-            first = entry.offset / pageSize
+            first = offset / pageSize
             last = end / pageSize
         }
         // What was stored before comes before the look at the bits: a report that has just cleared one must be

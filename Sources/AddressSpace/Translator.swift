@@ -29,20 +29,30 @@ package struct Translator: @unchecked Sendable {
         _ address: UInt64, _ length: UInt64, _ rights: AccessRights,
         into entries: UnsafeMutablePointer<SGEntry>?, capacity: Int
     ) throws(Errno) -> Int {
+        if unsafe translateByHint(address, length, rights, into: entries, capacity: capacity) { return 1 }
+        return try unsafe translateByTree(address, length, rights, into: entries, capacity: capacity)
+    }
+
+    /// Whether the range lies in the mapping found last; it is then `translate`'s one entry. Nothing else is said of it.
+    @inlinable
+    @inline(__always)
+    @unsafe
+    package func translateByHint(
+        _ address: UInt64, _ length: UInt64, _ rights: AccessRights,
+        into entries: UnsafeMutablePointer<SGEntry>?, capacity: Int
+    ) -> Bool {
         let slot = unsafe state.pointee.hint.load(ordering: .relaxed)
         let record = unsafe state.pointee.records + Int(slot)
         let offset = unsafe address &- record.pointee.iova
         let size = unsafe record.pointee.length
         // length - 1 below what is left: 1 or more, and inside. An unused record has no room, a hidden one no
         // rights.
-        if offset < size, length &- 1 < size &- offset,
+        guard offset < size, length &- 1 < size &- offset,
             unsafe record.pointee.denied & (rights.rawValue | AccessRights.hidden) == 0,
             capacity > 0, let entry = unsafe entries
-        {
-            unsafe fill(entry, slot, record, offset, length, rights)
-            return 1
-        }
-        return try unsafe translateByTree(address, length, rights, into: entries, capacity: capacity)
+        else { return false }
+        unsafe fill(entry, slot, record, offset, length, rights)
+        return true
     }
 
     @inlinable
@@ -59,9 +69,11 @@ package struct Translator: @unchecked Sendable {
         unsafe entry.pointee.writeable = UInt64(rights.rawValue &>> 1 & 1)
     }
 
+    /// `translate` without a look at the mapping found last.
     @usableFromInline
     @inline(never)
-    func translateByTree(
+    @unsafe
+    package func translateByTree(
         _ address: UInt64, _ length: UInt64, _ rights: AccessRights,
         into entries: UnsafeMutablePointer<SGEntry>?, capacity: Int
     ) throws(Errno) -> Int {
@@ -105,15 +117,24 @@ package struct Translator: @unchecked Sendable {
     @inlinable
     @inline(__always)
     func record(of entry: SGEntry) -> UnsafeMutablePointer<MappingRecord>? {
-        let slot = UInt32(truncatingIfNeeded: entry.reference) &- 1
+        unsafe record(of: entry.reference, entry.offset, entry.length)
+    }
+
+    /// The same of an entry's fields.
+    @inlinable
+    @inline(__always)
+    func record(
+        of reference: UInt64, _ offset: UInt64, _ length: UInt64
+    ) -> UnsafeMutablePointer<MappingRecord>? {
+        let slot = UInt32(truncatingIfNeeded: reference) &- 1
         guard unsafe slot < state.pointee.capacity else { return nil }
         let record = unsafe state.pointee.records + Int(slot)
-        guard unsafe record.pointee.generation == UInt32(truncatingIfNeeded: entry.reference &>> 32) else {
+        guard unsafe record.pointee.generation == UInt32(truncatingIfNeeded: reference &>> 32) else {
             return nil
         }
         // The entry is the program's memory: it may not reach further than its mapping, whatever it says.
         let size = unsafe record.pointee.length
-        guard entry.offset < size, entry.length <= size &- entry.offset else { return nil }
+        guard offset < size, length <= size &- offset else { return nil }
         return unsafe record
     }
 
@@ -125,8 +146,20 @@ package struct Translator: @unchecked Sendable {
     @inline(__always)
     @unsafe
     package func localAddress(of entry: SGEntry) throws(Errno) -> UnsafeMutableRawPointer {
-        guard let record = unsafe record(of: entry) else { throw .invalidArgument }
-        guard let base = unsafe record.pointee.address else { throw .badAddress }
+        guard let address = unsafe addressIfMapped(entry) else {
+            throw unsafe record(of: entry) == nil ? .invalidArgument : .badAddress
+        }
+        return unsafe address
+    }
+
+    /// The same; nil where `localAddress` throws.
+    @inlinable
+    @inline(__always)
+    @unsafe
+    package func addressIfMapped(_ entry: SGEntry) -> UnsafeMutableRawPointer? {
+        guard let record = unsafe record(of: entry), let base = unsafe record.pointee.address else {
+            return nil
+        }
         // Inside the mapping, as record(of:) found.
         return unsafe base + Int(truncatingIfNeeded: entry.offset)
     }
@@ -134,8 +167,5 @@ package struct Translator: @unchecked Sendable {
     /// Whether `localAddress` has an answer.
     @inlinable
     @inline(__always)
-    package func isMappable(_ entry: SGEntry) -> Bool {
-        guard let record = unsafe record(of: entry) else { return false }
-        return unsafe record.pointee.address != nil
-    }
+    package func isMappable(_ entry: SGEntry) -> Bool { unsafe addressIfMapped(entry) != nil }
 }

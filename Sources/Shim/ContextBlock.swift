@@ -42,10 +42,11 @@ internal import VFIOUserServer
         return unsafe block.pointee.server._withUnsafeGuaranteedRef(body)
     }
 
+    /// NULL, which no program may pass, faults here as it would in C; looking for it first can be measured.
     @inline(__always)
-    static func translator(of context: OpaquePointer) -> Translator {
+    static func translator(of context: OpaquePointer?) -> Translator {
         let block = unsafe UnsafePointer<ContextBlock>(context)
-        return unsafe block.pointee.translator
+        return unsafe block.unsafelyUnwrapped.pointee.translator
     }
 
     /// To be called when the server has set DMA up anew.

@@ -20,9 +20,21 @@ public func vfu_addr_to_sgl(
     _ vfu_ctx: OpaquePointer!, _ dma_addr: vfu_dma_addr_t!, _ len: Int, _ sgl: OpaquePointer!,
     _ max_nr_sgs: Int, _ prot: CInt
 ) -> CInt {
+    let isFound = unsafe ContextBlock.translator(of: vfu_ctx).translateByHint(
+        UInt64(UInt(bitPattern: dma_addr)), UInt64(UInt(bitPattern: len)), AccessRights(protection: prot),
+        into: entries(sgl), capacity: max_nr_sgs & Int.max)
+    return isFound ? 1 : unsafe search(vfu_ctx, dma_addr, len, sgl, max_nr_sgs, prot)
+}
+
+/// vfu_addr_to_sgl for what is not in the mapping found last.
+@inline(never)
+private func search(
+    _ vfu_ctx: OpaquePointer!, _ dma_addr: vfu_dma_addr_t?, _ len: Int, _ sgl: OpaquePointer?,
+    _ max_nr_sgs: Int, _ prot: CInt
+) -> CInt {
     do throws(Errno) {
         // A size_t: without its top bit it is still more than there can be.
-        let count = try unsafe ContextBlock.translator(of: vfu_ctx).translate(
+        let count = try unsafe ContextBlock.translator(of: vfu_ctx).translateByTree(
             UInt64(UInt(bitPattern: dma_addr)), UInt64(UInt(bitPattern: len)), AccessRights(protection: prot),
             into: entries(sgl), capacity: max_nr_sgs & Int.max)
         if count < 0 { errno = 0 }
@@ -45,31 +57,36 @@ public func vfu_sgl_get(
     _ flags: CInt
 ) -> CInt {
     guard flags == 0, cnt > 0, let entries = unsafe entries(sgl), let iov = unsafe iov else {
-        return failure(.invalidArgument)
+        return invalid()
     }
     let translator = unsafe ContextBlock.translator(of: vfu_ctx)
     if translator.hasSynchronizedMemory { return unsafe synchronizedGet(translator, entries, iov, cnt) }
-    do throws(Errno) {
-        try unsafe get(translator, entries, iov, cnt)
-        return 0
-    } catch {
-        return failure(error)
-    }
+    // What is left. Nothing else is kept at hand: the loop does with the registers there are.
+    var entry = unsafe entries
+    var vector = unsafe iov
+    var left = cnt
+    repeat {
+        guard let address = unsafe translator.addressIfMapped(entry.pointee) else {
+            return unsafe refusal(translator, entry)
+        }
+        unsafe vector.pointee.iov_base = address
+        unsafe vector.pointee.iov_len = Int(truncatingIfNeeded: entry.pointee.length)
+        unsafe entry += 1
+        unsafe vector += 1
+        left &-= 1
+    } while left != 0
+    return 0
 }
 
-/// The local addresses of `count` entries, at least one.
-@inline(__always)
-private func get(
-    _ translator: Translator, _ entries: UnsafeMutablePointer<SGEntry>, _ iov: UnsafeMutablePointer<iovec>,
-    _ count: Int
-) throws(Errno) {
-    var place = 0
-    repeat {
-        let entry = unsafe entries[place]
-        unsafe iov[place].iov_base = try translator.localAddress(of: entry)
-        unsafe iov[place].iov_len = Int(truncatingIfNeeded: entry.length)
-        place &+= 1
-    } while place < count
+// What follows is not inlined, so that the functions above need nothing on the stack.
+
+@inline(never)
+private func invalid() -> CInt { failure(.invalidArgument) }
+
+/// Why an entry has no local address.
+@inline(never)
+private func refusal(_ translator: Translator, _ entry: UnsafeMutablePointer<SGEntry>) -> CInt {
+    result { () throws(Errno) in _ = try unsafe translator.localAddress(of: entry.pointee) }
 }
 
 /// The same where dma-bufs may be among them: their exporters are told that the use begins.
@@ -80,7 +97,10 @@ private func synchronizedGet(
 ) -> CInt {
     var begun = 0
     do throws(Errno) {
-        try unsafe get(translator, entries, iov, count)
+        for place in 0..<count {
+            unsafe iov[place].iov_base = try translator.localAddress(of: entries[place])
+            unsafe iov[place].iov_len = Int(truncatingIfNeeded: entries[place].length)
+        }
         while begun < count {
             try translator.beginAccess(unsafe entries[begun])
             begun += 1
@@ -97,13 +117,13 @@ public func vfu_sgl_put(
     _ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ iov: UnsafeMutablePointer<iovec>!, _ cnt: Int
 ) {
     let translator = unsafe ContextBlock.translator(of: vfu_ctx)
-    guard translator.mindsUses, cnt > 0, let entries = unsafe entries(sgl) else { return }
-    for place in 0..<cnt { translator.put(unsafe entries[place]) }
+    if translator.mindsUses { unsafe translator.put(entries(sgl), count: cnt) }
 }
 
 @c @implementation
 public func vfu_sgl_mark_dirty(_ vfu_ctx: OpaquePointer!, _ sgl: OpaquePointer!, _ cnt: Int) {
-    unsafe markDirty(vfu_ctx, sgl, cnt)
+    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
+    if translator.isLogging { unsafe translator.markDirty(entries(sgl), count: cnt) }
 }
 
 @_cdecl("vfu_sgl_read") @implementation
@@ -132,13 +152,6 @@ public func vfu_sgl_write(
             try unsafe server.write(entry, from: data, directly: flags & CInt(VFU_SGL_DIRECT_ACCESS) != 0)
         }
     }
-}
-
-@inline(__always)
-private func markDirty(_ vfu_ctx: OpaquePointer, _ sgl: OpaquePointer?, _ cnt: Int) {
-    let translator = unsafe ContextBlock.translator(of: vfu_ctx)
-    guard translator.isLogging, cnt > 0, let entries = unsafe entries(sgl) else { return }
-    for place in 0..<cnt { translator.markDirty(unsafe entries[place]) }
 }
 
 @inline(__always)

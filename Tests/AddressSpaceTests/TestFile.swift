@@ -139,6 +139,11 @@ extension Translator {
         return entries[0]
     }
 
+    /// Ends the use of one entry.
+    func put(_ entry: SGEntry) {
+        unsafe withUnsafePointer(to: entry) { unsafe put($0, count: 1) }
+    }
+
     /// A byte through the local address of an entry.
     func peek(_ entry: SGEntry) throws -> UInt8 {
         try unsafe localAddress(of: entry).load(as: UInt8.self)

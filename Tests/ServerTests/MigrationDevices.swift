@@ -9,6 +9,11 @@ extension DeviceServer {
         for entry in try entries(iova, length, .write) { translator.markDirty(entry) }
     }
 
+    /// What a device does that is done with memory.
+    func endUse(of entry: SGEntry) {
+        unsafe withUnsafePointer(to: entry) { unsafe translator.put($0, count: 1) }
+    }
+
     /// The pieces of a range.
     func entries(_ iova: UInt64, _ length: UInt64, _ rights: AccessRights) throws(Errno) -> [SGEntry] {
         var entries = [SGEntry](repeating: SGEntry(), count: 4)

@@ -139,11 +139,11 @@ import VFIOUserWire
         let client = try Self.client()
         #expect(try client.startLogging(Self.page).error == nil)
         for entry in try client.server.entries(Self.mapped, Self.page, .read) {
-            client.server.translator.put(entry)
+            client.server.endUse(of: entry)
         }
         #expect(try client.bits(Self.mapped, Self.size, Self.page) == [0, 0])
         for entry in try client.server.entries(Self.mapped, Self.page, .write) {
-            client.server.translator.put(entry)
+            client.server.endUse(of: entry)
         }
         #expect(try client.bits(Self.mapped, Self.size, Self.page) == [1, 0])
     }
