@@ -68,6 +68,13 @@ ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
     };
     ssize_t sent;
 
+    flags |= MSG_NOSIGNAL;
+    if (count == 1 && fd_count == 0) {
+        do {
+            sent = send(socket, vector->iov_base, vector->iov_len, flags);
+        } while (sent < 0 && errno == EINTR);
+        return sent < 0 ? -errno : sent;
+    }
     if (fd_count > CLX_MAX_FDS) {
         return -EINVAL;
     }
@@ -83,7 +90,7 @@ ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
         memcpy(CMSG_DATA(&control.align), fds, size);
     }
     do {
-        sent = sendmsg(socket, &message, flags | MSG_NOSIGNAL);
+        sent = sendmsg(socket, &message, flags);
     } while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
 }

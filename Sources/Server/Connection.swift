@@ -19,6 +19,10 @@ final class Connection {
     let ioas: IOASFeatures?
     /// Whether BIND was carried out.
     var isBound = false
+    /// Whether waiting for its answers ends by itself.
+    var boundsWaiting = false
+    /// Whether the client has closed its end, so that no command reaches it.
+    var isOver = false
     /// Whether a warning about commands crossing on one socket was given.
     var warnedOfCrossing = false
 

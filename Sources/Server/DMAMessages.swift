@@ -57,6 +57,8 @@ extension DeviceServer {
         _ body: (RawSpan) throws(Errno) -> Void
     ) throws(Errno) {
         guard let connection = connectionEnds() else { throw .socketNotConnected }
+        guard !connection.isOver else { try lostWhileWaiting() }
+        try boundWaiting(on: connection.replies)
         let id = nextCommandID
         nextCommandID &+= 1
         do throws(Errno) {
@@ -81,12 +83,28 @@ extension DeviceServer {
         try body(try reply.take(count))
     }
 
+    /// Bounds what a polling server can be made to wait by a client that does not answer its commands. Once for each
+    /// connection, and not before it matters: most devices send none.
+    private func boundWaiting(on socket: CInt) throws(Errno) {
+        guard let connection, !connection.boundsWaiting, listener.isSocket,
+            let stallLimit = outbound.stallLimit
+        else { return }
+        var limit = timeval(tv_sec: stallLimit / 1000, tv_usec: stallLimit % 1000 * 1000)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        // The option's value is a whole, initialised timeval of that size.
+        guard unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0 else {
+            throw Errno(rawValue: errno)
+        }
+        connection.boundsWaiting = true
+    }
+
     private struct Ends {
         let output: CInt
         /// Where commands go and replies come from.
         let commands: CInt
         let replies: CInt
         let twin: TwinSocket?
+        let isOver: Bool
     }
 
     private func connectionEnds() -> Ends? {
@@ -94,7 +112,7 @@ extension DeviceServer {
         let twin = connection.twin
         return Ends(
             output: output, commands: twin?.socket.number ?? output, replies: twin?.socket.number ?? input,
-            twin: twin)
+            twin: twin, isOver: connection.isOver)
     }
 
     /// Sends header and struct from the stack and the data from where it is, in one call.

@@ -131,7 +131,7 @@ extension DeviceServer {
             emptyPolls &+= 1
             return 0
         case .ended:
-            try disconnect()
+            try disconnect(isClosed: true)
             throw .socketNotConnected
         case .failed(let error): throw error
         }

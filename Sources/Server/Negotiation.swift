@@ -49,19 +49,7 @@ extension DeviceServer {
         } else {
             let client = try listener.accept()
             inbound.reset()
-            try boundWaiting(on: client.number)
             try negotiate(on: client, grace: grace)
-        }
-    }
-
-    /// Bounds what a polling server can be made to wait by a client that does not answer its commands.
-    private func boundWaiting(on socket: CInt) throws(Errno) {
-        guard let stallLimit = outbound.stallLimit else { return }
-        var limit = timeval(tv_sec: stallLimit / 1000, tv_usec: stallLimit % 1000 * 1000)
-        let size = socklen_t(MemoryLayout<timeval>.size)
-        // The option's value is a whole, initialised timeval of that size.
-        guard unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0 else {
-            throw Errno(rawValue: errno)
         }
     }
 
@@ -205,7 +193,6 @@ extension DeviceServer {
             .orErrno()
         let theirs = OwnedFD(adopting: pair[1])
         let ours = OwnedFD(adopting: pair[0])
-        try boundWaiting(on: ours.number)
         twin = try TwinSocket(ours)
         return theirs
     }

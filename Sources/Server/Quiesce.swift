@@ -57,15 +57,24 @@ extension DeviceServer {
 
     /// The client has gone: quiesces the device, then removes everything of that client.
     ///
+    /// - Parameter isClosed: the client's end is known to be closed, so there is nobody to hang up on unless the
+    ///   removal takes time.
     /// - Throws: `EBUSY` when the device needs time, is being asked, or is being told already; or its error. The client's
     ///   state is still there then.
-    func disconnect() throws(Errno) {
-        connection?.hangUp()
+    func disconnect(isClosed: Bool = false) throws(Errno) {
+        if isClosed { connection?.isOver = true } else { connection?.hangUp() }
         // Whoever asks or tells the device goes on when it has returned: the next receive or send finds the end.
         guard !isTellingDevice, !isRemovingClient else { throw .resourceBusy }
-        if !isQuiesced, case .pending = try askToQuiesce() {
-            pending = .disconnect
-            throw .resourceBusy
+        if !isQuiesced {
+            do throws(Errno) {
+                if case .pending = try askToQuiesce() {
+                    pending = .disconnect
+                    throw .resourceBusy
+                }
+            } catch {
+                connection?.hangUp()
+                throw error
+            }
         }
         dropClient()
     }

@@ -26,7 +26,7 @@ package struct IOASFeatures: OptionSet, Sendable, BitwiseCopyable {
     }
 
     /// The key of each in the JSON object `iommufd`, in the order they are written.
-    private static var keys: [(String, IOASFeatures)] {
+    private static var keys: [(StaticString, IOASFeatures)] {
         [
             ("x-fixed-iova", .fixedIOVA), ("x-copy", .copy), ("x-iova-ranges", .iovaRanges),
             ("x-compat-ioas", .compatIOAS), ("x-reply-args", .replyArguments), ("x-message-dma", .messageDMA),

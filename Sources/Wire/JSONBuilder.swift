@@ -15,26 +15,26 @@ internal import SystemPackage
     }
 
     /// - Throws: ENOMEM.
-    mutating func add(_ key: String, _ value: Int64) throws(Errno) {
+    mutating func add(_ key: StaticString, _ value: Int64) throws(Errno) {
         try unsafe add(key, json_object_new_int64(value))
     }
 
     /// - Throws: ENOMEM.
-    mutating func add(_ key: String, _ value: Bool) throws(Errno) {
+    mutating func add(_ key: StaticString, _ value: Bool) throws(Errno) {
         try unsafe add(key, json_object_new_boolean(value ? 1 : 0))
     }
 
     /// - Throws: ENOMEM.
-    mutating func add(_ key: String, _ value: consuming JSONBuilder) throws(Errno) {
+    mutating func add(_ key: StaticString, _ value: consuming JSONBuilder) throws(Errno) {
         // The child gives its reference up at the end of this function, so the object gets one of its own.
         try unsafe add(key, json_object_get(value.object))
     }
 
     /// Takes over a reference.
-    @unsafe private mutating func add(_ key: String, _ member: OpaquePointer?) throws(Errno) {
+    @unsafe private mutating func add(_ key: StaticString, _ member: OpaquePointer?) throws(Errno) {
         guard let member = unsafe member else { throw .noMemory }
         // Both objects are valid; the key is copied.
-        guard unsafe json_object_object_add(object, key, member) == 0 else {
+        guard unsafe json_object_object_add(object, key.cString, member) == 0 else {
             unsafe json_object_put(member)
             throw .noMemory
         }

@@ -67,18 +67,18 @@ internal import SystemPackage
     }
 
     /// A member of an object; nil if there is none, or this is no object.
-    @_lifetime(copy self) func member(_ key: String) -> JSONView? {
+    @_lifetime(copy self) func member(_ key: StaticString) -> JSONView? {
         guard isObject else { return nil }
         var member: OpaquePointer?
         // A valid object; the member found is owned by it and lives as long.
-        guard unsafe json_object_object_get_ex(object, key, &member) != 0 else { return nil }
+        guard unsafe json_object_object_get_ex(object, key.cString, &member) != 0 else { return nil }
         return unsafe JSONView(member)
     }
 
     /// A member that must be an object if it is there.
     ///
     /// - Throws: EINVAL if it is something else, `null` included.
-    @_lifetime(copy self) func object(_ key: String) throws(Errno) -> JSONView? {
+    @_lifetime(copy self) func object(_ key: StaticString) throws(Errno) -> JSONView? {
         guard let member = member(key) else { return nil }
         guard member.isObject else { throw .invalidArgument }
         return member
@@ -87,7 +87,7 @@ internal import SystemPackage
     /// A member that must be an integer if it is there.
     ///
     /// - Throws: EINVAL if it is something else, `null` included.
-    func integer(_ key: String) throws(Errno) -> Int64? {
+    func integer(_ key: StaticString) throws(Errno) -> Int64? {
         guard let member = member(key) else { return nil }
         guard let integer = member.integer else { throw .invalidArgument }
         return integer
@@ -96,7 +96,7 @@ internal import SystemPackage
     /// A member that must be an integer in this range if it is there.
     ///
     /// - Throws: EINVAL if it is something else or outside the range.
-    func integer(_ key: String, in range: ClosedRange<Int64>) throws(Errno) -> Int64? {
+    func integer(_ key: StaticString, in range: ClosedRange<Int64>) throws(Errno) -> Int64? {
         guard let integer = try integer(key) else { return nil }
         guard range.contains(integer) else { throw .invalidArgument }
         return integer
@@ -105,21 +105,28 @@ internal import SystemPackage
     /// A member that must be a boolean if it is there.
     ///
     /// - Throws: EINVAL if it is something else, `null` included.
-    func boolean(_ key: String) throws(Errno) -> Bool? {
+    func boolean(_ key: StaticString) throws(Errno) -> Bool? {
         guard let member = member(key) else { return nil }
         guard let boolean = member.boolean else { throw .invalidArgument }
         return boolean
     }
 
     /// A member, if it is there and an integer.
-    func anyInteger(_ key: String) -> Int64? {
+    func anyInteger(_ key: StaticString) -> Int64? {
         guard let member = member(key) else { return nil }
         return member.integer
     }
 
     /// A member, if it is there and a boolean.
-    func anyBoolean(_ key: String) -> Bool? {
+    func anyBoolean(_ key: StaticString) -> Bool? {
         guard let member = member(key) else { return nil }
         return member.boolean
+    }
+}
+
+extension StaticString {
+    /// The text as json-c takes its keys. A literal lies in the program for ever, and a NUL follows it.
+    @unsafe var cString: UnsafePointer<CChar> {
+        unsafe UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
     }
 }

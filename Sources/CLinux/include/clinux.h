@@ -42,8 +42,9 @@ struct clx_received clx_receive(int socket, void *buffer, size_t length, int fla
                                 int fds[CLX_MAX_FDS]);
 
 /*
- * sendmsg() of a vector with descriptors attached. Retries on EINTR, never
- * raises SIGPIPE. fd_count is at most CLX_MAX_FDS, else -EINVAL. Returns the bytes sent.
+ * sendmsg() of a vector with descriptors attached; send(), which costs less, if it
+ * is one piece without. Retries on EINTR, never raises SIGPIPE. fd_count is at most
+ * CLX_MAX_FDS, else -EINVAL. Returns the bytes sent.
  */
 ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
                  const int *fds, size_t fd_count, int flags);
