@@ -27,7 +27,7 @@ final class Service {
 
     /// How long after the last command it looks without pause, and how many looks there are per look at the sockets.
     private static let patience = Duration.microseconds(200)
-    private static let looks = 256
+    private static let looks = 2048
     private static let settling = Duration.microseconds(500)
 
     init(
@@ -77,14 +77,16 @@ final class Service {
             }
             var hasWorked = work() > 0
             lookAtLevel()
-            if hasWorked || (wasHandled && mustLook) { lastActivity = .now }
             // Sockets cost a system call each time; doorbells do not.
             if mustLook, controller.isEnabled {
-                for _ in 0..<Self.looks {
-                    hasWorked = controller.process() > 0
-                    if hasWorked { lastActivity = .now }
+                var left = Self.looks
+                while left > 0 {
+                    let count = controller.process()
+                    if count > 0 { hasWorked = true }
+                    left -= 1 + count
                 }
             }
+            if hasWorked || (wasHandled && mustLook) { lastActivity = .now }
             if statisticsInterval > 0 { logStatistics() }
         }
         logger.info("stopping")
