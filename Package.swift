@@ -155,7 +155,7 @@ let package = Package(
             name: "VFIOUserEndToEndTests",
             dependencies: [
                 "CLinux", "VFIOUserClient", "VFIOUserServer", "VFIOUserWire", "VFIOUserSystem",
-                "VFIOUserAddressSpace", systemPackage,
+                "VFIOUserAddressSpace", "NVMeController", "NVMePCI", "NVMeStores", systemPackage,
             ],
             path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
