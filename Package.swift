@@ -83,7 +83,7 @@ let package = Package(
             path: "Samples/NVMe/Controller",
             swiftSettings: strict),
         .target(
-            name: "NVMeStores", dependencies: ["CNVMeSystem", "NVMeController", systemPackage],
+            name: "NVMeStores", dependencies: ["CLibnbd", "CNVMeSystem", "NVMeController", systemPackage],
             path: "Samples/NVMe/Stores", swiftSettings: strict),
         .target(
             name: "NVMePCI",

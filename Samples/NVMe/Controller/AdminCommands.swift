@@ -157,12 +157,12 @@ extension NVMeController {
             ? 0..<namespaceCount : Int(entry.namespace) - 1..<Int(entry.namespace)
         for place in chosen {
             guard unsafe !namespaces[place].isReadOnly else { return .writeProtected }
-            guard unsafe namespaces[place].capacity >> shift > 0 else { return .invalidFormat }
+            guard unsafe namespaces[place].offers(shift) else { return .invalidFormat }
         }
         drain()
         for place in chosen {
             let capacity = unsafe namespaces[place].capacity
-            let answer = carryOut(slot, place, .deallocate, 0, capacity)
+            let answer = carryOut(slot, place, .writeZeroes(mayDeallocate: true), 0, capacity)
             if case .failed(let error) = answer { return status(of: error, slot) }
             if unsafe namespaces[place].blockShift != shift {
                 unsafe namespaces[place].blockShift = shift

@@ -64,6 +64,8 @@ public protocol BackingStore: AnyObject {
     var hasVolatileCache: Bool { get }
     /// Whether a deallocated range reads as zeros, and not as anything.
     var zeroesWhenDeallocated: Bool { get }
+    /// What the place and length of requests must be multiples of: bytes, a power of two.
+    var minimumBlockSize: Int { get }
     /// A store in memory: its bytes, which the controller then reads and writes itself.
     var bytes: UnsafeMutableRawBufferPointer? { get }
     /// Carries out a request, or begins to; what is pending may be put off until ``reap(wait:_:)``.
@@ -86,6 +88,8 @@ extension BackingStore {
     public func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void) {}
     /// Nothing is ever pending.
     public var pendingCount: Int { 0 }
+    /// That of the smallest blocks there are.
+    public var minimumBlockSize: Int { 512 }
     /// Zeros.
     public var zeroesWhenDeallocated: Bool { true }
     /// Nothing announces anything.

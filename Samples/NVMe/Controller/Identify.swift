@@ -95,7 +95,8 @@ extension NVMeController {
         page.put(UInt8(namespace.isReadOnly ? 1 : 0), at: 99)  // NSATTR: write protected
         page.put(uniqueIdentifier(place), at: 104)
         for (index, shift) in Namespace.formats.enumerated() {
-            page.put(UInt32(shift) << 16, at: 128 + 4 * index)
+            // A format of no block size cannot be chosen.
+            page.put(UInt32(namespace.offers(shift) ? shift : 0) << 16, at: 128 + 4 * index)
         }
         return page
     }

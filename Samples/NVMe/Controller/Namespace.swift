@@ -8,6 +8,7 @@ struct Namespace {
     let isReadOnly: Bool
     let isVolatile: Bool
     let zeroesWhenDeallocated: Bool
+    private let minimumBlockSize: Int
     /// The store's bytes if it is memory.
     let memory: UnsafeMutableRawPointer?
     let capacity: UInt64
@@ -18,6 +19,7 @@ struct Namespace {
         isReadOnly = store.isReadOnly
         isVolatile = store.hasVolatileCache
         zeroesWhenDeallocated = store.zeroesWhenDeallocated
+        minimumBlockSize = store.minimumBlockSize
         unsafe memory = store.bytes?.baseAddress
         capacity = store.byteCount
     }
@@ -31,6 +33,9 @@ struct Namespace {
         let (end, overflows) = first.addingReportingOverflow(count)
         return !overflows && end <= blockCount
     }
+
+    /// Whether there can be blocks of this size: the store takes them, and has room for one.
+    func offers(_ shift: UInt64) -> Bool { minimumBlockSize <= 1 << shift && capacity >> shift > 0 }
 
     /// Block sizes there are, by the number of their format.
     static let formats: [UInt64] = [9, 12]

@@ -18,6 +18,12 @@
 /* Never written to. */
 static char zeros[NVMESYS_ZEROS] __attribute__((aligned(4096)));
 
+const void *
+nvmesys_zeros(void)
+{
+    return zeros;
+}
+
 struct nvmesys_ring {
     struct io_uring ring;
 };

@@ -6,9 +6,11 @@
 #include <linux/falloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 static int
@@ -64,6 +66,54 @@ int
 nvmesys_eventfd(void)
 {
     return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int
+nvmesys_epoll(void)
+{
+    return result(epoll_create1(EPOLL_CLOEXEC));
+}
+
+static int
+watch(int epoll, int operation, int fd, int reads, int writes)
+{
+    struct epoll_event event = { .events = (reads ? EPOLLIN : 0) | (writes ? EPOLLOUT : 0) };
+
+    return result(epoll_ctl(epoll, operation, fd, &event));
+}
+
+int
+nvmesys_epoll_add(int epoll, int fd, int reads, int writes)
+{
+    return watch(epoll, EPOLL_CTL_ADD, fd, reads, writes);
+}
+
+int
+nvmesys_epoll_change(int epoll, int fd, int reads, int writes)
+{
+    return watch(epoll, EPOLL_CTL_MOD, fd, reads, writes);
+}
+
+int
+nvmesys_epoll_remove(int epoll, int fd)
+{
+    return watch(epoll, EPOLL_CTL_DEL, fd, 0, 0);
+}
+
+int
+nvmesys_timer(void)
+{
+    return result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+}
+
+int
+nvmesys_timer_set(int fd, unsigned milliseconds)
+{
+    struct itimerspec time = {
+        .it_value = { .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L },
+    };
+
+    return result(timerfd_settime(fd, 0, &time, NULL));
 }
 
 int

@@ -27,7 +27,9 @@ enum nvmesys_kind {
     NVMESYS_WRITE_ZEROS,
 };
 
+/* So many zeros, for as long as the process lives. */
 enum { NVMESYS_ZEROS = 256 << 10 };
+const void *nvmesys_zeros(void);
 
 struct nvmesys_operation {
     enum nvmesys_kind kind;

@@ -22,6 +22,16 @@ int nvmesys_stay_on(int processor);
 /* An eventfd that never blocks, close-on-exec. */
 int nvmesys_eventfd(void);
 
+/* An epoll instance, close-on-exec; what it watches a descriptor for, anew or from now on; and no more. */
+int nvmesys_epoll(void);
+int nvmesys_epoll_add(int epoll, int fd, int reads, int writes);
+int nvmesys_epoll_change(int epoll, int fd, int reads, int writes);
+int nvmesys_epoll_remove(int epoll, int fd);
+
+/* A timerfd that never blocks, close-on-exec; readable once after so many milliseconds, 0: never. */
+int nvmesys_timer(void);
+int nvmesys_timer_set(int fd, unsigned milliseconds);
+
 /* memfd_create() with close-on-exec, of a size that it keeps. */
 int nvmesys_memory_file(const char *name, int64_t size);
 
