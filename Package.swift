@@ -138,8 +138,12 @@ let package = Package(
                 "VFIOUserAddressSpace", "VFIOUserPCI",
             ], exclude: ["Data"]),
         tests(of: "Client", ["VFIOUserWire", "VFIOUserSystem"]),
+        .target(
+            name: "NVMeSupport", dependencies: ["NVMeController", "NVMeStores", systemPackage],
+            path: "Tests/NVMeSupport", swiftSettings: strict),
         .testTarget(
-            name: "NVMeControllerTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
+            name: "NVMeControllerTests",
+            dependencies: ["NVMeController", "NVMeStores", "NVMeSupport", systemPackage],
             path: "Tests/NVMeControllerTests", swiftSettings: strict),
         .testTarget(
             name: "NVMeStoresTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
@@ -155,7 +159,8 @@ let package = Package(
             name: "VFIOUserEndToEndTests",
             dependencies: [
                 "CLinux", "VFIOUserClient", "VFIOUserServer", "VFIOUserWire", "VFIOUserSystem",
-                "VFIOUserAddressSpace", "NVMeController", "NVMePCI", "NVMeStores", systemPackage,
+                "VFIOUserAddressSpace", "NVMeController", "NVMePCI", "NVMeStores", "NVMeSupport",
+                systemPackage,
             ],
             path: "Tests/EndToEndTests", swiftSettings: strict),
     ]

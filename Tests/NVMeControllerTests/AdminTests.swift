@@ -1,4 +1,5 @@
 import NVMeController
+import NVMeSupport
 import SystemPackage
 import Testing
 

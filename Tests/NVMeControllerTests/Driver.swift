@@ -1,5 +1,6 @@
 import NVMeController
 import NVMeStores
+import NVMeSupport
 import Testing
 
 struct Completion: Equatable {

@@ -1,5 +1,6 @@
 import NVMeController
 import NVMeStores
+import NVMeSupport
 import Testing
 
 struct IOTests {
@@ -155,7 +156,7 @@ struct IOTests {
     @Test func markedWritten() throws {
         let driver = try Driver()
         driver.createQueues()
-        driver.host.written = []
+        driver.host.forgetWritten()
         #expect(driver.call(driver.io(2, blocks: 8), on: 1)?.status == 0)
         #expect(driver.host.written.contains { $0.0 == Driver.data && $0.1 == 4096 })
         #expect(driver.host.written.contains { $0.0 == driver.completionQueue(1) && $0.1 == 16 })

@@ -1,5 +1,6 @@
 import NVMeController
 import NVMeStores
+import NVMeSupport
 import SystemPackage
 import Testing
 
@@ -64,7 +65,7 @@ struct QueueTests {
         let driver = try Driver()
         driver.createQueues(vector: 5)
         driver.controller.process()
-        driver.host.signals = []
+        driver.host.forgetSignals()
         for _ in 0..<8 { driver.submit(driver.io(0), to: 1) }
         driver.controller.process()
         #expect(driver.host.signals == [5])

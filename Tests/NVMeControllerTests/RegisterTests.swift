@@ -1,4 +1,5 @@
 import NVMeController
+import NVMeSupport
 import Testing
 
 struct RegisterTests {
@@ -72,7 +73,7 @@ struct RegisterTests {
         driver.host.hasVectors = false
         driver.createQueues(vector: 0)
         driver.controller.process()
-        driver.host.signals = []
+        driver.host.forgetSignals()
         driver.submit(driver.io(0), to: 1)
         driver.controller.process()
         #expect(driver.host.signals == [0])

@@ -1,5 +1,6 @@
 import NVMeController
 import NVMeStores
+import NVMeSupport
 import Testing
 
 /// Scatter-gather lists as data pointers of I/O commands.

@@ -139,8 +139,6 @@ public final class NVMeController {
     public func reset() {
         disable(isOrderly: !isRunning)
         registers = Registers()
-        features = Features(configuration, namespaces: namespaceCount)
-        features.canCache = canCache
         shutdownIsDue = false
     }
 
@@ -150,7 +148,7 @@ public final class NVMeController {
         for place in 0..<namespaceCount { _ = flush(namespace: place) }
     }
 
-    /// The end of a controller reset: no queues, no commands, no doorbells (NVMe 1.4, 7.3.2).
+    /// The end of a controller reset: no queues, no commands, no doorbells, default features (NVMe 1.4, 7.3.2).
     func disable(isOrderly: Bool) {
         drain()
         resetCount &+= 1
@@ -163,6 +161,9 @@ public final class NVMeController {
         shadow = ShadowDoorbells()
         levelIsHigh = false
         owesInterrupts = false
+        registers.interruptMask = 0
+        features = Features(configuration, namespaces: namespaceCount)
+        features.canCache = canCache
         clearDoorbells()
     }
 

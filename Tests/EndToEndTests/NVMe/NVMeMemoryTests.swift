@@ -2,6 +2,7 @@ import Glibc
 import NVMeController
 import NVMePCI
 import NVMeStores
+import NVMeSupport
 import SystemPackage
 import Testing
 import VFIOUserClient
@@ -103,7 +104,8 @@ struct NVMeMemoryTests {
     /// finds it gone.
     @Test(arguments: MemoryWay.allCases)
     func memoryGoes(_ way: MemoryWay) throws {
-        let store = try HeldStore(byteCount: 1 << 20)
+        let store = try LateStore(byteCount: 1 << 20)
+        store.isHeld = true
         try NVMeUnderTest.run(way, [store]) { _, rig in
             let extra = try DMAMemory(count: 1 << 20)
             let place = try map(extra, at: 0x20_0000_0000, of: rig)
@@ -134,7 +136,8 @@ struct NVMeMemoryTests {
     /// The whole address space goes, with the queues in it, while commands are being carried out.
     @Test(arguments: [MemoryWay.ioas, .ioasMessages])
     func detached(_ way: MemoryWay) throws {
-        let store = try HeldStore(byteCount: 1 << 20)
+        let store = try LateStore(byteCount: 1 << 20)
+        store.isHeld = true
         try NVMeUnderTest.run(way, [store]) { _, rig in
             try rig.enable()
             try rig.createQueues()

@@ -2,6 +2,7 @@ import Glibc
 import NVMeController
 import NVMePCI
 import NVMeStores
+import NVMeSupport
 import SystemPackage
 import Testing
 import VFIOUserClient
@@ -108,7 +109,8 @@ struct NVMeTests {
 
     /// A client goes while its commands are being carried out; the next one finds a controller that was reset.
     @Test func clientGoes() throws {
-        let store = try HeldStore(byteCount: 1 << 20)
+        let store = try LateStore(byteCount: 1 << 20)
+        store.isHeld = true
         try NVMeUnderTest.run(.legacy, [store], .path) { host, rig in
             try rig.enable()
             try rig.createQueues()

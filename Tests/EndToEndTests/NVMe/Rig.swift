@@ -207,35 +207,3 @@ final class NVMeUnderTest {
         }
     }
 }
-
-/// A store whose requests wait until somebody waits for them, or until they are let go.
-final class HeldStore: BackingStore {
-    private let store: MemoryStore
-    private var waiting: [StoreRequest] = []
-    /// Requests that were asked for.
-    private(set) var begun = 0
-    let byteCount: UInt64
-    let isReadOnly = false
-    let hasVolatileCache = true
-    var pendingCount: Int { waiting.count }
-
-    init(byteCount: UInt64) throws {
-        store = try MemoryStore(byteCount: byteCount)
-        self.byteCount = byteCount
-    }
-
-    func start(_ request: StoreRequest) -> StoreAnswer {
-        begun += 1
-        waiting.append(request)
-        return .pending
-    }
-
-    func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void) {
-        guard wait else { return }
-        let list = waiting
-        waiting = []
-        for request in list {
-            completed(request.token, store.start(request) == .done ? nil : .ioError)
-        }
-    }
-}

@@ -1,30 +1,29 @@
-import Glibc
-import NVMeController
+package import NVMeController
 import NVMeStores
-import SystemPackage
+package import SystemPackage
 
 /// A store whose requests are done when it is asked for them, newest first; or at once.
 @safe
-final class LateStore: BackingStore {
+package final class LateStore: BackingStore {
     private let store: MemoryStore
-    let isLate: Bool
-    var hasVolatileCache: Bool { true }
-    var isReadOnly: Bool { false }
-    var byteCount: UInt64 { store.byteCount }
+    package let isLate: Bool
+    package var hasVolatileCache: Bool { true }
+    package var isReadOnly: Bool { false }
+    package var byteCount: UInt64 { store.byteCount }
     private var waiting: [StoreRequest] = []
-    var failure: Errno?
+    package var failure: Errno?
     /// Nothing is done until somebody waits.
-    var isHeld = false
-    var flushes = 0
-    var durableWrites = 0
-    var pendingCount: Int { waiting.count }
+    package var isHeld = false
+    package private(set) var flushes = 0
+    package private(set) var durableWrites = 0
+    package var pendingCount: Int { waiting.count }
 
-    init(byteCount: UInt64, isLate: Bool = true) throws {
+    package init(byteCount: UInt64, isLate: Bool = true) throws {
         store = try MemoryStore(byteCount: byteCount)
         self.isLate = isLate
     }
 
-    func start(_ request: StoreRequest) -> StoreAnswer {
+    package func start(_ request: StoreRequest) -> StoreAnswer {
         switch request.operation {
         case .flush: flushes += 1
         case .write(let isDurable): if isDurable { durableWrites += 1 }
@@ -35,7 +34,7 @@ final class LateStore: BackingStore {
         return .pending
     }
 
-    func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void) {
+    package func reap(wait: Bool, _ completed: (UInt32, Errno?) -> Void) {
         guard wait || !isHeld else { return }
         let list = waiting
         waiting = []

@@ -1,0 +1,91 @@
+import NVMeController
+import NVMeStores
+import NVMeSupport
+import SystemPackage
+import Testing
+
+/// Commands that are several requests, or are carried out later.
+struct StoreRequestTests {
+    private func finish(_ driver: Driver) -> UInt16? {
+        for _ in 0..<4 { driver.controller.process() }
+        return driver.take(1)?.status
+    }
+
+    /// Force Unit Access, and a cache that is off, hold for Write Zeroes as well.
+    @Test func durableZeroes() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store])
+        driver.createQueues()
+        driver.submit(driver.io(8, blocks: 8), to: 1)
+        #expect(finish(driver) == 0)
+        #expect(store.flushes == 0)
+        driver.submit(driver.io(8, blocks: 8, flags: 1 << 30), to: 1)
+        #expect(finish(driver) == 0)
+        #expect(store.flushes == 1)
+        #expect(driver.admin(0x09, 0x06, 0)?.status == 0)
+        driver.submit(driver.io(8, blocks: 8, flags: 1 << 25), to: 1)
+        #expect(finish(driver) == 0)
+        #expect(store.flushes == 3)
+        #expect(!driver.controller.isBusy)
+    }
+
+    /// All parts are under way at once, and one failure is the command's.
+    @Test func severalRequests() throws {
+        let stores = try (0..<3).map { _ in try LateStore(byteCount: 4 << 20) }
+        let driver = try Driver(stores: stores)
+        driver.createQueues()
+        for store in stores { store.isHeld = true }
+        driver.submit(driver.io(0, namespace: .max), to: 1)
+        driver.submit(driver.io(0x0c, blocks: 0x2000), to: 1)
+        var manage = driver.io(9)
+        manage.dword10 = 2
+        manage.dword11 = 4
+        for place in 0..<3 as Range<UInt64> {
+            driver.host.put(UInt32(place), at: Driver.data + place * 16 + 4)
+            driver.host.put(place * 100, at: Driver.data + place * 16 + 8)
+        }
+        driver.submit(manage, to: 1)
+        driver.controller.process()
+        // A flush of each; four parts of 1 MiB; the two ranges that are not empty.
+        #expect(stores.map(\.pendingCount) == [1 + 4 + 2, 1, 1])
+        #expect(driver.take(1) == nil)
+        stores[0].isHeld = false
+        driver.controller.process()
+        #expect([driver.take(1)?.status, driver.take(1)?.status] == [0, 0])
+        #expect(driver.take(1) == nil)
+        stores[1].isHeld = false
+        stores[2].isHeld = false
+        stores[2].failure = .ioError
+        driver.controller.process()
+        #expect(driver.take(1)?.status == 0x280)
+        #expect(!driver.controller.isBusy)
+        stores[0].failure = .noSpace
+        driver.submit(manage, to: 1)
+        #expect(finish(driver) == 0x81)
+    }
+
+    /// Memory goes while a store is at work: quiescing ends the work first, and later commands find it gone.
+    @Test(arguments: FakeHost.Mode.allCases)
+    func memoryGoes(_ mode: FakeHost.Mode) throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store], mode: mode)
+        driver.createQueues()
+        store.isHeld = true
+        driver.host.put([UInt8](repeating: 0xee, count: 4096), at: Driver.data)
+        driver.submit(driver.io(2), to: 1)
+        driver.controller.process()
+        #expect(store.pendingCount == 1)
+        driver.controller.quiesce()
+        #expect(store.pendingCount == 0)
+        #expect(driver.host.bytes(Driver.data, 512).allSatisfy { $0 == 0 })
+        #expect(driver.take(1)?.status == 0)
+        driver.host.put([UInt8](repeating: 0xee, count: 4096), at: Driver.data)
+        driver.host.hidden = Driver.data..<Driver.data + 4096
+        driver.controller.memoryChanged()
+        for opcode in [1, 2, 5] as [UInt32] {
+            driver.submit(driver.io(opcode), to: 1)
+            #expect(finish(driver) == 0x04)
+        }
+        #expect(driver.host.bytes(Driver.data, 512).allSatisfy { $0 == 0xee })
+    }
+}
