@@ -25,13 +25,15 @@ memory)
     module=VFIOUserServer
     sources=$here/Memory
     corpus=$here/corpus
+    systemModules='-I Sources/CJSONC'
     libraries=json-c
     ;;
 nvme)
     module=NVMeSupport
     sources=$here/NVMe
     corpus=$here/NVMe/corpus
-    libraries=liburing
+    systemModules='-I Samples/NVMe/CLiburing -I Samples/NVMe/CLibnbd'
+    libraries='liburing libnbd'
     ;;
 esac
 work=${FUZZ_WORK:-$root/.build/fuzz}/$target
@@ -46,14 +48,14 @@ swift build -c release --scratch-path "$built" --target "$module" -Xswiftc $sani
 modules=$built/release
 # Named after the directory that the package is in.
 package=$(sed -n 's/.*"-module-name","'"$module"'".*"-package-name","\([^"]*\)".*/\1/p' "$built/release.yaml" | head -n 1)
-# shellcheck disable=SC2046 # options
+# shellcheck disable=SC2046,SC2086 # options
 swiftc -O $sanitize -parse-as-library -swift-version 6 -package-name "$package" \
     -enable-upcoming-feature ExistentialAny -enable-experimental-feature Lifetimes \
-    -I "$modules/Modules" -I Sources/CJSONC $(pkg-config --cflags "$libraries") \
+    -I "$modules/Modules" $systemModules $(pkg-config --cflags $libraries) \
     $(find "$modules/" -path '*.build/module.modulemap' -exec echo -Xcc -fmodule-map-file={} \;) \
     $(find "$built/checkouts" -path '*CSystem/include/module.modulemap' -exec echo -Xcc -fmodule-map-file={} \;) \
     "$sources"/*.swift $(find "$modules/" -name '*.o' -path '*.build/*') \
-    -o "$work/$target" $(pkg-config --libs "$libraries")
+    -o "$work/$target" $(pkg-config --libs $libraries)
 
 # A trap is to end the process at once, with the fuzzer's own report.
 export SWIFT_BACKTRACE=enable=no

@@ -33,9 +33,10 @@ extension NVMeController {
             return complete(slot, .invalidField)
         }
         guard queue == 0, let place = events.requests.firstIndex(of: identifier),
-            unsafe completions[0].used &+ completions[0].promised &+ 1 < completions[0].size
+            unsafe completions[0].room > 0
         else { return complete(slot, .success, result: 1) }
         events.requests.remove(at: place)
+        unsafe completions[0].room &-= 1
         post(0, identifier, .abortRequested, 0)
         complete(slot, .success, result: 0)
     }
@@ -49,6 +50,7 @@ extension NVMeController {
         queue.isActive = true
         queue.address = address
         queue.size = size
+        queue.room = size - 1
         queue.vector = vector
         queue.interrupts = interrupts
         unsafe doorbells[2 * identifier + 1].store(0, ordering: .relaxed)
@@ -118,6 +120,7 @@ extension NVMeController {
         }
         // What is being carried out ends first, so that no completion comes after this command's.
         drain()
+        postStaged()
         unsafe completions[submissions[identifier].completions].users -= 1
         unsafe submissions[identifier] = SubmissionQueue()
         guard let place = (0..<activeCount).first(where: { unsafe Int(active[$0]) == identifier })

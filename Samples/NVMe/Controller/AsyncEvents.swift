@@ -45,7 +45,7 @@ extension NVMeController {
         mayReport = true
         // It holds neither a slot nor a place in the completion queue while it waits.
         release(slot: slot)
-        unsafe completions[0].promised &-= 1
+        unsafe completions[0].room &+= 1
     }
 
     /// Completes requests with events, of types that are not masked, while the admin queue has room.
@@ -59,8 +59,8 @@ extension NVMeController {
                 place += 1
                 continue
             }
-            if unsafe !completions[0].hasRoom { refreshHead(0) }
-            guard unsafe completions[0].hasRoom else {
+            if unsafe completions[0].room == 0 { refreshHead(0) }
+            guard unsafe completions[0].room > 0 else {
                 mayReport = true
                 return
             }
@@ -68,6 +68,7 @@ extension NVMeController {
             events.pending.remove(at: place)
             events.masked |= 1 << event.type
             let resets = resetCount
+            unsafe completions[0].room &-= 1
             post(0, events.requests.removeFirst(), .success, event.result)
             guard resets == resetCount else { return }
         }

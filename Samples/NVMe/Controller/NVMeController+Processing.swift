@@ -19,11 +19,13 @@ extension NVMeController {
                 place &+= 1
                 guard unsafe tail(of: identifier) != submissions[identifier].head else { continue }
                 done &+= serve(identifier, budget)
+                if stagedCount > 0 { postStaged() }
                 guard isRunning, resetCount == resets else { break }
             }
         }
         if pendingSlots > 0 { done &+= reap(wait: false) }
         if mayReport { deliverEvents() }
+        if stagedCount > 0 { postStaged() }
         if owesInterrupts || levelIsHigh { signalInterrupts() }
         return done
     }
@@ -57,9 +59,9 @@ extension NVMeController {
         let resets = resetCount
         var done = 0
         while unsafe queue.pointee.head != queue.pointee.tail, done < budget {
-            if unsafe !completion.pointee.hasRoom {
+            if unsafe completion.pointee.room == 0 {
                 unsafe refreshHead(queue.pointee.completions)
-                if unsafe !completion.pointee.hasRoom { break }
+                if unsafe completion.pointee.room == 0 { break }
             }
             guard let slot = takeSlot() else { break }
             guard fetch(identifier, into: slot) else {
@@ -68,7 +70,7 @@ extension NVMeController {
                 if resets == resetCount { failFatally() }
                 return done
             }
-            unsafe completion.pointee.promised &+= 1
+            unsafe completion.pointee.room &-= 1
             prefetch(identifier)
             identifier == 0 ? executeAdmin(slot) : executeNVM(slot)
             done &+= 1
@@ -147,93 +149,6 @@ extension NVMeController {
         return unsafe queue.pointee.base
     }
 
-    // MARK: Completion
-
-    /// Ends a command: its slot is free, and the client is told.
-    func complete(_ slot: Int, _ status: Status, result: UInt32 = 0) {
-        let command = unsafe slots + slot
-        let queue = unsafe command.pointee.queue
-        let identifier = unsafe command.pointee.entry.identifier
-        release(slot: slot)
-        // After a reset nobody waits for it.
-        guard unsafe command.pointee.resetCount == resetCount, unsafe submissions[queue].isActive else {
-            return
-        }
-        unsafe completions[submissions[queue].completions].promised &-= 1
-        var status = status
-        if !status.isSuccess { status = record(slot, status) }
-        post(queue, identifier, status, result)
-    }
-
-    /// Adds an entry to the completion queue of a submission queue; there is room for it.
-    func post(_ queue: Int, _ identifier: UInt16, _ status: Status, _ result: UInt32) {
-        let submission = unsafe submissions + queue
-        let number = unsafe submission.pointee.completions
-        let completion = unsafe completions + number
-        let offset = unsafe Int(completion.pointee.tail) &* Limit.completionByteCount
-        let low = UInt64(result)
-        let dword3 =
-            unsafe UInt32(identifier) | completion.pointee.phase << 16 | UInt32(status.rawValue) << 17
-        let dword2 = unsafe submission.pointee.head | UInt32(truncatingIfNeeded: queue) << 16
-        let high = UInt64(dword3) << 32 | UInt64(dword2)
-        let address = unsafe completion.pointee.address &+ UInt64(offset)
-        if let base = unsafe completionBase(number) {
-            // The tail is below the queue's size, all of which is there. The half with the phase bit is last.
-            unsafe (base + offset).storeBytes(of: low, as: UInt64.self)
-            unsafe (base + offset + 8).assumingMemoryBound(to: Atomic<UInt64>.self).pointee
-                .store(high, ordering: .releasing)
-            noteWritten(address, Limit.completionByteCount)
-        } else {
-            let resets = resetCount
-            var entry = (low, high)
-            let isWritten = unsafe withUnsafeBytes(of: &entry) {
-                // 16 bytes; a buffer on the stack has an address.
-                guard let source = $0.baseAddress else { return false }
-                return unsafe host.write(address, from: source, count: Limit.completionByteCount)
-            }
-            guard resets == resetCount else { return }
-            guard isWritten else { return failFatally() }
-        }
-        let next = unsafe completion.pointee.tail &+ 1
-        if unsafe next == completion.pointee.size {
-            unsafe completion.pointee.tail = 0
-            unsafe completion.pointee.phase ^= 1
-        } else {
-            unsafe completion.pointee.tail = next
-        }
-        if unsafe completion.pointee.interrupts {
-            unsafe completion.pointee.owesInterrupt = true
-            owesInterrupts = true
-        }
-    }
-
-    @inline(__always)
-    private func completionBase(_ number: Int) -> UnsafeMutableRawPointer? {
-        let queue = unsafe completions + number
-        if unsafe queue.pointee.memoryEpoch != memoryEpoch {
-            unsafe queue.pointee.memoryEpoch = memoryEpoch
-            let count = unsafe Int(queue.pointee.size) * Limit.completionByteCount
-            unsafe queue.pointee.base = reachAll(queue.pointee.address, count, writing: true, alignment: 8)
-        }
-        return unsafe queue.pointee.base
-    }
-
-    /// Looks how far the client has taken completions.
-    @inline(never)
-    func refreshHead(_ number: Int) {
-        let queue = unsafe completions + number
-        let head = head(of: number)
-        if unsafe head == queue.pointee.head { return }
-        guard unsafe queue.pointee.accepts(head: head) else {
-            if unsafe queue.pointee.refusedHead != head {
-                unsafe queue.pointee.refusedHead = head
-                report(.invalidDoorbellValue)
-            }
-            return
-        }
-        unsafe queue.pointee.head = head
-    }
-
     // MARK: Interrupts
 
     /// Tells of new completions: each vector once, or by the level of INTx.
@@ -296,6 +211,7 @@ extension NVMeController {
     /// ``process(budget:)``.
     public func quiesce() {
         drain()
+        postStaged()
         asksForTracking = true
     }
 

@@ -117,6 +117,7 @@ public final class NVMeController {
         unsafe scratch.deallocate()
         unsafe listScratch.deallocate()
         unsafe counters.deallocate()
+        unsafe state.pointee.staged.entries.deallocate()
         unsafe state.deallocate()
     }
 
@@ -145,12 +146,14 @@ public final class NVMeController {
     /// Waits for what is being carried out, then makes everything written durable. For the end of the process.
     public func finish() {
         drain()
+        postStaged()
         for place in 0..<namespaceCount { _ = flush(namespace: place) }
     }
 
     /// The end of a controller reset: no queues, no commands, no doorbells, default features (NVMe 1.4, 7.3.2).
     func disable(isOrderly: Bool) {
         drain()
+        stagedCount = 0
         resetCount &+= 1
         if !isOrderly { unsafe counters.pointee.unsafeShutdowns &+= 1 }
         isRunning = false

@@ -35,8 +35,9 @@ struct CompletionQueue {
     var tail: UInt32 = 0
     /// The phase bit of entries being filled, 1 or 0.
     var phase: UInt32 = 1
-    /// Entries promised to commands that are being carried out.
-    var promised: UInt32 = 0
+    /// Entries that are neither the client's to take nor kept for commands that are being carried out, nor the one that
+    /// is always empty.
+    var room: UInt32 = 0
     var vector: UInt16 = 0
     var interrupts = false
     /// Entries were added since the last interrupt.
@@ -51,14 +52,12 @@ struct CompletionQueue {
 
     /// Entries the client has not taken.
     var used: UInt32 { tail >= head ? tail &- head : tail &+ size &- head }
-    /// Whether another command may be begun: its completion will have room.
-    var hasRoom: Bool { used &+ promised &+ 1 < size }
 
-    /// Whether the client may move its head to `value`: only over entries there are.
-    func accepts(head value: UInt32) -> Bool {
-        guard value < size else { return false }
+    /// How many entries the client has taken if its head is at `value`; `nil`: more than there are.
+    func steps(to value: UInt32) -> UInt32? {
+        guard value < size else { return nil }
         let steps = value >= head ? value &- head : value &+ size &- head
-        return steps <= used
+        return steps <= used ? steps : nil
     }
 }
 

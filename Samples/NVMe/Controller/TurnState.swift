@@ -14,6 +14,7 @@ struct TurnState {
     var shutdownIsDue: Bool = false
     var mayReport: Bool = false
     var isTracked: Bool = false
+    var staged = StagedCompletions()
     var asksForTracking: Bool = true
 
     init() {}
@@ -69,6 +70,11 @@ extension NVMeController {
     var shutdownIsDue: Bool {
         @inline(__always) get { unsafe state.pointee.shutdownIsDue }
         @inline(__always) set { unsafe state.pointee.shutdownIsDue = newValue }
+    }
+    /// Entries that wait to be written to their completion queue.
+    var stagedCount: Int {
+        @inline(__always) get { unsafe state.pointee.staged.count }
+        @inline(__always) set { unsafe state.pointee.staged.count = newValue }
     }
     /// Whether the host wants to know what is written by direct addresses.
     var isTracked: Bool {
