@@ -43,26 +43,28 @@ private func field<Payload: WirePayload, Value>(
 }
 
 private func step(_ input: inout Input, _ bench: Bench, _ model: inout Model) {
-    let operation = input.below(model.isLegacy ? 4 : 16)
+    let operation = input.below(model.isLegacy ? 6 : 18)
     switch operation {
     case 0, 1: legacyMap(&input, bench, &model)
     case 2: legacyUnmap(&input, bench, &model)
     case 3: malformed(&input, bench, isLegacy: model.isLegacy)
-    case 4:
+    case 4: mapCrowd(&input, bench, &model)
+    case 5: unmapCrowd(&input, bench, &model)
+    case 6:
         let result = bench.request(.ioasAlloc, IOASAlloc())
         let id = model.nextID
         same(result, model.allocate(), "alloc")
         if let got = field(result, \IOASAlloc.ioasID), got != id { fatalError("id \(got), not \(id)") }
-    case 5:
+    case 7:
         let id = input.id()
         same(bench.request(.ioasDestroy, IOASDestroy(ioasID: id)), model.destroy(id), "destroy \(id)")
-    case 6, 7, 8: map(&input, bench, &model)
-    case 9, 10: unmap(&input, bench, &model)
-    case 11, 12: copy(&input, bench, &model)
-    case 13:
+    case 8, 9, 10: map(&input, bench, &model)
+    case 11, 12: unmap(&input, bench, &model)
+    case 13, 14: copy(&input, bench, &model)
+    case 15:
         let id = input.id()
         same(bench.request(.attachPT, AttachPT(ioasID: id)), model.attach(id), "attach \(id)")
-    case 14:
+    case 16:
         if input.byte() & 1 == 0 {
             same(bench.request(.detachPT, DetachPT()), model.detach(), "detach")
         } else {
@@ -87,19 +89,26 @@ private func map(_ input: inout Input, _ bench: Bench, _ model: inout Model) {
     let flags = input.byte()
     let (id, address, length, offset) = (input.id(), input.address(), input.length(), input.offset())
     let (readable, writable, fixed) = (flags & 1 == 0, flags & 2 == 0, flags & 4 == 0)
-    let hasFile = flags & 0x38 != 0
     var wanted: IOASMapFlags = []
     if readable { wanted.insert(.readable) }
     if writable { wanted.insert(.writeable) }
     if fixed { wanted.insert(.fixedIOVA) }
+    map(bench, &model, id, wanted, at: address, length, offset, hasFile: flags & 0x38 != 0)
+}
+
+/// IOAS_MAP.
+func map(
+    _ bench: Bench, _ model: inout Model, _ id: UInt32, _ flags: IOASMapFlags, at address: UInt64,
+    _ length: UInt64, _ offset: UInt64, hasFile: Bool
+) {
     var chosen: UInt64 = 0
     let result = bench.request(
         .ioasMap,
         VFIOUserWire.IOASMap(
-            ioasID: id, flags: wanted, length: length, iova: address, offset: offset), files: hasFile ? 1 : 0)
+            ioasID: id, flags: flags, length: length, iova: address, offset: offset), files: hasFile ? 1 : 0)
     let expected = model.map(
-        id, readable: readable, writable: writable, fixed ? address : nil, length, offset, hasFile: hasFile,
-        &chosen)
+        id, readable: flags.contains(.readable), writable: flags.contains(.writeable),
+        flags.contains(.fixedIOVA) ? address : nil, length, offset, hasFile: hasFile, &chosen)
     same(result, expected, "map \(id) \(address) \(length) \(offset) \(flags)")
     if let iova = field(result, \VFIOUserWire.IOASMap.iova), iova != chosen {
         fatalError("mapped at \(iova), not \(chosen)")
@@ -113,9 +122,16 @@ private func unmap(_ input: inout Input, _ bench: Bench, _ model: inout Model) {
     // Often just what is there.
     let mappings = model.sorted(id)
     if flags & 0x30 == 0x30, !mappings.isEmpty {
-        let mapping = mappings[Int(input.below(UInt8(mappings.count)))]
+        let mapping = mappings[Int(input.below(UInt8(clamping: mappings.count)))]
         (address, length) = (mapping.iova, mapping.length)
     }
+    unmap(bench, &model, id, all: all, address, length)
+}
+
+/// IOAS_UNMAP.
+func unmap(
+    _ bench: Bench, _ model: inout Model, _ id: UInt32, all: Bool = false, _ address: UInt64, _ length: UInt64
+) {
     var bytes: UInt64 = 0
     let result = bench.request(
         .ioasUnmap, IOASUnmap(ioasID: id, flags: all ? .all : [], iova: address, length: length))
@@ -160,11 +176,20 @@ private func legacyMap(_ input: inout Input, _ bench: Bench, _ model: inout Mode
     if readable { wanted.insert(.read) }
     if writable { wanted.insert(.write) }
     guard !hasFile || length <= 1 << 20 else { return }
+    legacyMap(bench, &model, wanted, at: address, length, offset, hasFile: hasFile)
+}
+
+/// DMA_MAP.
+func legacyMap(
+    _ bench: Bench, _ model: inout Model, _ flags: DMAMap.Flags, at address: UInt64, _ length: UInt64,
+    _ offset: UInt64, hasFile: Bool
+) {
     let result = bench.request(
-        .dmaMap, DMAMap(flags: wanted, offset: offset, address: address, size: length),
+        .dmaMap, DMAMap(flags: flags, offset: offset, address: address, size: length),
         files: hasFile ? 1 : 0)
     let expected = model.legacyMap(
-        readable: readable, writable: writable, address, length, offset, hasFile: hasFile)
+        readable: flags.contains(.read), writable: flags.contains(.write), address, length, offset,
+        hasFile: hasFile)
     same(result, expected, "DMA_MAP \(address) \(length) \(offset) \(flags)")
 }
 
@@ -179,9 +204,14 @@ private func legacyUnmap(_ input: inout Input, _ bench: Bench, _ model: inout Mo
     var (address, length) = (input.address(), input.length())
     let mappings = model.compatibility.map { model.sorted($0) } ?? []
     if flags & 0x30 != 0, !mappings.isEmpty {
-        let mapping = mappings[Int(input.below(UInt8(mappings.count)))]
+        let mapping = mappings[Int(input.below(UInt8(clamping: mappings.count)))]
         (address, length) = (mapping.iova, mapping.length)
     }
+    legacyUnmap(bench, &model, address, length)
+}
+
+/// DMA_UNMAP.
+func legacyUnmap(_ bench: Bench, _ model: inout Model, _ address: UInt64, _ length: UInt64) {
     same(
         bench.request(.dmaUnmap, DMAUnmap(address: address, size: length)),
         model.legacyUnmap(all: false, address, length), "DMA_UNMAP \(address) \(length)")
@@ -248,12 +278,14 @@ private func checkStale(
     }
 }
 
-/// Compares translations: of a random range, and at both ends of everything.
+/// Compares translations: of a random range, and at both ends of everything, or of part of a crowd.
 private func probe(_ input: inout Input, _ bench: Bench, _ model: Model) -> [SGEntry] {
     let flags = input.byte()
     var kept = compare(
         input.address(), input.length(), flags & 1 == 0, flags & 2 == 0, Int(flags >> 2 & 7), bench, model)
-    for mapping in model.visible {
+    let visible = model.visible
+    let beginning = visible.count > 24 ? Int(input.byte()) % (visible.count - 24) : 0
+    for mapping in visible.dropFirst(beginning).prefix(25) {
         for (address, length) in [
             (mapping.iova, mapping.length), (mapping.iova &- 1, 1), (mapping.iova &- 1, 2), (mapping.last, 1),
             (mapping.last, 2), (mapping.last &+ 1, 1), (mapping.iova, UInt64.max),

@@ -21,11 +21,13 @@ struct Model {
     static let fileSize: UInt64 = 0x10000
     static let block: UInt64 = 4096
     static let window: ClosedRange<UInt64> = 0x4000...0x1_3fff
-    static let limit = 24
+    /// Mappings: enough for a tree of several leaves.
+    static let limit = 300
     static let spaceLimit = 64
     static let largestLegacy: UInt64 = 1 << 43
 
     let isLegacy: Bool
+    /// In ascending order.
     var spaces: [UInt32: [Mapping]] = [:]
     var attached: UInt32?
     var compatibility: UInt32?
@@ -45,7 +47,13 @@ struct Model {
     /// In ascending order.
     var visible: [Mapping] { attached.map { sorted($0) } ?? [] }
 
-    func sorted(_ id: UInt32) -> [Mapping] { (spaces[id] ?? []).sorted { $0.iova < $1.iova } }
+    func sorted(_ id: UInt32) -> [Mapping] { spaces[id] ?? [] }
+
+    private mutating func add(_ mapping: Mapping, to id: UInt32) {
+        var mappings = sorted(id)
+        mappings.append(mapping)
+        spaces[id] = mappings.sorted { $0.iova < $1.iova }
+    }
 
     static func overlap(_ mapping: Mapping, _ first: UInt64, _ last: UInt64) -> Bool {
         mapping.iova <= last && first <= mapping.last
@@ -101,10 +109,10 @@ struct Model {
         if hasFile, offset + (length - 1) >= Model.fileSize { return .invalidArgument }
         guard let place = iova ?? lowest(id, length, offset) else { return .noSpace }
         chosen = place
-        spaces[id]?.append(
+        add(
             Mapping(
                 iova: place, length: length, readable: readable, writable: writable, offset: offset,
-                hasFile: hasFile))
+                hasFile: hasFile), to: id)
         return nil
     }
 
@@ -165,10 +173,10 @@ struct Model {
         let offset = old.offset &+ (sourceIOVA - old.iova)
         guard let place = iova ?? lowest(target, length, offset) else { return .noSpace }
         chosen = place
-        spaces[target]?.append(
+        add(
             Mapping(
                 iova: place, length: length, readable: readable, writable: writable, offset: offset,
-                hasFile: old.hasFile))
+                hasFile: old.hasFile), to: target)
         return nil
     }
 
@@ -190,7 +198,7 @@ struct Model {
             hasFile: hasFile)
         if mappings.contains(wanted) { return nil }
         if isTaken(id, iova, wanted.last) || count >= Model.limit { return .invalidArgument }
-        spaces[id]?.append(wanted)
+        add(wanted, to: id)
         return nil
     }
 
