@@ -258,6 +258,7 @@ import VFIOUserWire
         await #expect(processExitsWith: .success) {
             let path = temporaryPath()
             let server = try TestDevice().server(at: .path(path), waiting: .blocking)
+            let listening = server.listener.pollNumber
             let service = Background { try? server.serve() }
             let file = try File.memory(0x1000)
             do {
@@ -274,7 +275,7 @@ import VFIOUserWire
             try next.request(.version, versionPayload(nil))
             #expect(try next.receive().error == nil)
             next.close()
-            _ = shutdown(server.listener.pollNumber, CInt(SHUT_RDWR))
+            _ = shutdown(listening, CInt(SHUT_RDWR))
             service.join()
         }
     }

@@ -113,6 +113,7 @@ import VFIOUserWire
         await #expect(processExitsWith: .success) {
             let path = temporaryPath()
             let server = try TestDevice().server(at: .path(path), waiting: .blocking)
+            let listening = server.listener.pollNumber
             var action = sigaction()
             unsafe action.__sigaction_handler.sa_handler = { _ in }
             // A whole structure, without SA_RESTART.
@@ -142,7 +143,7 @@ import VFIOUserWire
                 #expect(try peer.receive().error == nil, "after a signal")
             }
             peer.close()
-            _ = shutdown(server.listener.pollNumber, CInt(SHUT_RDWR))
+            _ = shutdown(listening, CInt(SHUT_RDWR))
             service.join()
             #expect(interruptions > 0, "\(interruptions) interruptions")
         }
@@ -153,6 +154,7 @@ import VFIOUserWire
         let path = temporaryPath()
         let device = TestDevice()
         let server = try device.server(at: .path(path), waiting: .blocking)
+        let listening = server.listener.pollNumber
         let service = Background { try? server.serve() }
         for round in 0..<3 {
             // Refused, gone at once, or gone before the reply: no reason to stop.
@@ -172,8 +174,7 @@ import VFIOUserWire
             #expect(try peer.receive().error == nil, "round \(round)")
         }
         // Ends the service: there is nobody left to accept.
-        let number = server.listener.pollNumber
-        _ = shutdown(number, CInt(SHUT_RDWR))
+        _ = shutdown(listening, CInt(SHUT_RDWR))
         service.join()
         #expect(device.events.contains(.reset(.device)))
     }
