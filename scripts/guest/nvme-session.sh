@@ -15,6 +15,7 @@ session_open() {
     trap 'exit 143' TERM
     session_program=${NVME_SERVER:-}
     if [[ -z $session_program ]]; then
+        "$session_scripts/../need" libnbd-dev liburing-dev || return 1
         (cd "$session_source" && swift build -c release --product nvme-server) \
             >"$session/build.log" 2>&1 || { tail -n 30 "$session/build.log" >&2; return 1; }
         session_program=$(cd "$session_source" && swift build -c release --show-bin-path)/nvme-server ||

@@ -152,7 +152,7 @@ extension NVMeController {
     // MARK: Interrupts
 
     /// Tells of new completions: each vector once, or by the level of INTx.
-    private func signalInterrupts() {
+    func signalInterrupts() {
         guard unsafe host.hasVectors else { return signalLevel() }
         owesInterrupts = false
         levelIsHigh = false

@@ -1,4 +1,5 @@
 internal import Synchronization
+public import SystemPackage
 
 /// An NVM Express 1.4 controller: registers, queues, the admin and the NVM command set. It knows no sockets, only a
 /// ``Host`` through which it reaches client memory and interrupts, and stores.
@@ -143,11 +144,20 @@ public final class NVMeController {
         shutdownIsDue = false
     }
 
-    /// Waits for what is being carried out, then makes everything written durable. For the end of the process.
-    public func finish() {
+    /// Waits for what is being carried out, tells of it, then makes everything written durable. For the end of the
+    /// process.
+    ///
+    /// - Returns: why something could not be made durable.
+    @discardableResult
+    public func finish() -> Errno? {
         drain()
         postStaged()
-        for place in 0..<namespaceCount { _ = flush(namespace: place) }
+        if owesInterrupts { signalInterrupts() }
+        var failure: Errno?
+        for place in 0..<namespaceCount {
+            if case .failed(let error) = flush(namespace: place) { failure = error }
+        }
+        return failure
     }
 
     /// The end of a controller reset: no queues, no commands, no doorbells, default features (NVMe 1.4, 7.3.2).

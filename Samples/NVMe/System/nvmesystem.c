@@ -6,11 +6,14 @@
 #include <linux/falloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int
@@ -60,6 +63,69 @@ nvmesys_termination(void)
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
         return -errno;
     return result(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+static void
+end(int number)
+{
+    _exit(128 + number);
+}
+
+void
+nvmesys_end_on_signals(void)
+{
+    struct sigaction action = { .sa_handler = end };
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+int
+nvmesys_unix_probe(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd, error = 0;
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+        error = errno;
+    close(fd);
+    return -error;
+}
+
+int
+nvmesys_socket_kind(int fd)
+{
+    struct sockaddr_un peer;
+    socklen_t size = sizeof(int);
+    int value;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &size) != 0)
+        return -errno;
+    if (value != AF_UNIX)
+        return -EAFNOSUPPORT;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &size) != 0)
+        return -errno;
+    if (value != SOCK_STREAM)
+        return -EPROTOTYPE;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) != 0)
+        return -errno;
+    if (value != 0)
+        return NVMESYS_LISTENING;
+    size = sizeof(peer);
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0)
+        return -errno;
+    return NVMESYS_CONNECTED;
 }
 
 int

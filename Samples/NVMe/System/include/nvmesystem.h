@@ -19,6 +19,16 @@ int nvmesys_termination(void);
 /* Keeps this thread on one processor, from 0 on. */
 int nvmesys_stay_on(int processor);
 
+/* From now on SIGTERM and SIGINT end the process at once, with a status of 128 and their number. */
+void nvmesys_end_on_signals(void);
+
+/* Connects to a UNIX socket, without waiting, and closes it again; -ECONNREFUSED: nobody listens. */
+int nvmesys_unix_probe(const char *path);
+
+/* What a UNIX stream socket is for; -ENOTSOCK, -EAFNOSUPPORT or -EPROTOTYPE: it is none; -ENOTCONN: neither. */
+enum { NVMESYS_LISTENING, NVMESYS_CONNECTED };
+int nvmesys_socket_kind(int fd);
+
 /* An eventfd that never blocks, close-on-exec. */
 int nvmesys_eventfd(void);
 

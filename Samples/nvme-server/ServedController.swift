@@ -1,0 +1,156 @@
+internal import CNVMeSystem
+internal import Glibc
+internal import Logging
+internal import NVMeController
+internal import NVMePCI
+internal import VFIOUserServer
+
+/// A controller with its device, its server and its stores.
+final class ServedController {
+    let name: String
+    let server: DeviceServer
+    let controller: NVMeController
+    private let device: NVMeDevice
+    private let stores: [any BackingStore]
+    /// Signalled by the client's doorbells.
+    private let notifier: FileDescriptor?
+    private let logger: Logger
+    /// Whether doorbells are only to be seen by looking.
+    let mustLook: Bool
+    /// Whether every store that can have something pending announces its end.
+    let isAnnounced: Bool
+    private var isAttached = false
+    /// When INTx was unmasked, until its level is looked at.
+    private var unmasked: ContinuousClock.Instant?
+    private var lastCounters: Counters
+
+    private static let settling = Duration.microseconds(500)
+
+    init(
+        _ name: String, _ device: NVMeDevice, _ server: DeviceServer,
+        _ configuration: ControllerConfiguration, _ stores: [any BackingStore], blockSize: Int,
+        doorbells: DoorbellMode, _ logger: Logger
+    ) throws(Errno) {
+        self.name = name
+        self.device = device
+        self.server = server
+        self.stores = stores
+        self.logger = logger
+        mustLook = doorbells == .mmap
+        isAnnounced = stores.allSatisfy { unsafe $0.bytes != nil || $0.completionDescriptor != nil }
+        if doorbells == .ioeventfd {
+            let number = nvmesys_eventfd()
+            guard number >= 0 else { throw Errno(rawValue: -number) }
+            notifier = FileDescriptor(rawValue: number)
+        } else {
+            notifier = nil
+        }
+        controller = try device.setUp(
+            on: server, configuration, stores: stores, blockSize: blockSize, doorbellMode: doorbells,
+            notifier: notifier)
+        lastCounters = controller.statistics
+        try server.realize()
+        logger.info("\(name): serial number \(configuration.serialNumber), \(stores.count) namespaces")
+    }
+
+    /// Has a loop watch whatever this controller may be woken by.
+    func join(_ loop: EventLoop) throws(Errno) {
+        if let notifier {
+            try loop.add(notifier) {
+                var count: UInt64 = 0
+                // Eight bytes, as many as an eventfd gives.
+                _ = unsafe Glibc.read(notifier.rawValue, &count, 8)
+            }
+        }
+        for store in stores {
+            guard let descriptor = store.completionDescriptor else { continue }
+            // The controller asks a store that has something pending. Another one has something of its own to do.
+            try loop.add(descriptor) { if store.pendingCount == 0 { store.reap(wait: false) { _, _ in } } }
+        }
+        try loop.add(server)
+    }
+
+    /// Whether no client is there, and none can come any more.
+    var isOver: Bool { server.pollDescriptor == nil }
+
+    /// Notices clients that have come and gone.
+    func lookAtClient() {
+        guard server.isAttached != isAttached else { return }
+        isAttached.toggle()
+        logger.info("\(name): \(isAttached ? "a client is attached" : "the client is gone")")
+    }
+
+    /// Carries out what is there, however much it is, but with a look at the sockets now and then.
+    ///
+    /// - Returns: whether there was anything.
+    func work() -> Bool {
+        var hasWorked = false
+        for _ in 0..<16 {
+            guard controller.process() > 0 else { break }
+            hasWorked = true
+        }
+        lookAtLevel()
+        return hasWorked
+    }
+
+    /// Looks at doorbells so many times, or fewer if there are commands.
+    ///
+    /// - Returns: whether there were any.
+    func look(times: Int) -> Bool {
+        guard controller.isEnabled else { return false }
+        var hasWorked = false
+        var left = times
+        while left > 0 {
+            let count = controller.process()
+            if count > 0 { hasWorked = true }
+            left -= 1 + count
+        }
+        return hasWorked
+    }
+
+    /// INTx is a level, but eventfds carry edges: it is signalled again if it is still high once it was unmasked. Not
+    /// at once: QEMU without KVM takes the first access of the guest's handler, which is the very one that is to
+    /// lower it, for the end of the interrupt.
+    private func lookAtLevel() {
+        if device.wasUnmasked {
+            device.wasUnmasked = false
+            unmasked = .now
+        }
+        guard let time = unmasked, ContinuousClock.now - time >= Self.settling else { return }
+        unmasked = nil
+        controller.interruptServiced()
+        controller.process()
+    }
+
+    /// Whether the level of INTx is to be looked at in a moment.
+    var isSettling: Bool { unmasked != nil }
+
+    /// Finishes and flushes what was begun, and takes no clients any more.
+    ///
+    /// - Returns: whether that worked.
+    func finish() -> Bool {
+        let error = controller.finish()
+        if let error { logger.error("\(name): not everything could be made durable: \(error)") }
+        server.close()
+        return error == nil
+    }
+
+    /// A line about what happened since the last.
+    func logStatistics(_ elapsed: Duration) {
+        let counters = controller.statistics
+        let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+        func rate(_ path: (Counters) -> UInt64) -> UInt64 {
+            UInt64(Double(path(counters) &- path(lastCounters)) / max(seconds, 0.001))
+        }
+        logger.notice(
+            """
+            \(name): per second \(rate(\.commands)) commands, \(rate(\.readCommands)) reads, \
+            \(rate(\.writeCommands)) writes, \(rate(\.bytesRead) >> 10) KiB read, \
+            \(rate(\.bytesWritten) >> 10) KiB written, \(rate(\.interrupts)) interrupts; \
+            \(counters.errors) errors in all
+            """)
+        lastCounters = counters
+    }
+
+    deinit { try? notifier?.close() }
+}
