@@ -107,8 +107,8 @@ let package = Package(
         .executableTarget(
             name: "nvme-hotpath",
             dependencies: [
-                "CHotPath", "NVMeController", "NVMePCI", "NVMeStores", "VFIOUserClient", "VFIOUserServer",
-                systemPackage,
+                "CHotPath", "NVMeController", "NVMeDriver", "NVMePCI", "NVMeStores", "VFIOUserClient",
+                "VFIOUserServer", systemPackage,
             ],
             path: "Tests/NVMeHotPath", exclude: ["run.sh"],
             swiftSettings: [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]),

@@ -1,5 +1,6 @@
 import Foundation
 import NVMeController
+import NVMeDriver
 import NVMePCI
 import NVMeStores
 import Synchronization
@@ -9,49 +10,33 @@ import VFIOUserServer
 
 /// A server and its client, connected and set up on two threads, and from then on used by one: the client's queues and
 /// doorbells are memory, and the server's part of a command is ``NVMeController/process(budget:)``.
-///
-/// Client memory: queues in the first MiB, data behind.
 final class Bench {
-    private let client: Client
     private let server: DeviceServer
     private let device: NVMeDevice
     private let controller: NVMeController
-    private let memory: DMAMemory
-    private let doorbells: MappedRegion
-    private let depth: Int
-    private let opcode: UInt32
-    private let usesSGL: Bool
-    private var tail = 0
-    private var head = 0
-    private var phase: UInt32 = 1
-    private var nextBlock: UInt64 = 0
+    private let driver: NVMeDriver.Controller
+    private var initiator: Initiator
+    /// Whether the client's part is counted, instead of the server's.
+    private let countsClient: Bool
 
-    /// Entries of the I/O queues.
-    private static let entries = 256
     private static let blockCount: UInt64 = (64 << 20) >> 12
-    private enum Place {
-        static let adminSubmissions = 0
-        static let adminCompletions = 0x1000
-        static let submissions = 0x10000
-        static let completions = 0x20000
-        static let data = 0x10_0000
-    }
-    static let iova: UInt64 = 0x2000_0020_0000
 
     struct UnknownSubject: Error {}
-    struct WrongCompletion: Error {}
 
-    /// - Parameter subject: `read`, `write`, `compare` or `sgl`, `-` and the queue depth; or `idle`.
+    /// - Parameter subject: `read`, `write`, `compare` or `sgl`, `-` and the queue depth; or `idle`. In front of it,
+    ///   `client-`.
     init(_ subject: String) throws {
-        let parts = subject.split(separator: "-")
+        var parts = subject.split(separator: "-")
+        countsClient = parts.first == "client"
+        if countsClient { parts.removeFirst() }
+        let opcode: UInt8
         switch parts.first {
         case "read", "sgl", "idle": opcode = 2
         case "write": opcode = 1
         case "compare": opcode = 5
         default: throw UnknownSubject()
         }
-        usesSGL = parts.first == "sgl"
-        depth = parts.first == "idle" ? 0 : parts.last.flatMap { Int($0) } ?? 1
+        let depth = parts.first == "idle" ? 0 : parts.last.flatMap { Int($0) } ?? 1
         guard (0...128).contains(depth) else { throw UnknownSubject() }
 
         var pair: [CInt] = [-1, -1]
@@ -66,72 +51,34 @@ final class Bench {
             blockSize: 4096, doorbellMode: .mmap, notifier: nil)
         try server.realize()
         let loop = Loop(server, controller)
-        client = try Client(adopting: FileDescriptor(rawValue: pair[0]))
-        memory = try DMAMemory(count: 2 << 20)
-        try client.map(memory, at: Self.iova)
-        doorbells = try client.mapRegion(.bar0)
-        try setUp()
+        var options = DriverOptions()
+        options.memoryMode = .legacy
+        options.usesSGL = parts.first == "sgl"
+        driver = try Controller(
+            Client(adopting: FileDescriptor(rawValue: pair[0]), options: options.clientOptions), options)
+        initiator = Initiator(
+            try driver.makeQueuePair(entries: Initiator.entries), try driver.namespace(1),
+            address: try driver.makeBuffer(128 << 12).iova, opcode: opcode, depth: depth)
         loop.end()
     }
 
-    private func setUp() throws {
-        try client.write(UInt32(0x00ff_00ff), to: .bar0, at: 0x24)
-        try client.write(Self.iova + UInt64(Place.adminSubmissions), to: .bar0, at: 0x28)
-        try client.write(Self.iova + UInt64(Place.adminCompletions), to: .bar0, at: 0x30)
-        try client.write(UInt32(0x0046_0001), to: .bar0, at: 0x14)
-        let size = UInt32(Self.entries - 1) << 16 | 1
-        try admin(0, 5, Place.completions, size, 1)
-        try admin(1, 1, Place.submissions, size, 1 << 16 | 1)
-    }
-
-    private func admin(_ place: Int, _ opcode: UInt32, _ queue: Int, _ dword10: UInt32, _ dword11: UInt32)
-        throws
-    {
-        let entry = Place.adminSubmissions + 64 * place
-        try memory.store(opcode, at: entry)
-        try memory.store(Self.iova + UInt64(queue), at: entry + 24)
-        try memory.store(dword10, at: entry + 40)
-        try memory.store(dword11, at: entry + 44)
-        try doorbells.storeReleasing(UInt32(place + 1), at: 0x1000)
-        while try memory.loadAcquiring(at: Place.adminCompletions + 16 * place + 12, as: UInt32.self) == 0 {}
-        guard try memory.load(at: Place.adminCompletions + 16 * place + 12, as: UInt32.self) == 1 << 16 else {
-            throw WrongCompletion()
-        }
-        try doorbells.storeReleasing(UInt32(place + 1), at: 0x1004)
-    }
-
     /// Submits as many commands as the queue is deep, has them carried out, and takes their completions.
-    ///
-    /// - Parameter isCounted: whether what the server does is counted.
-    func turn(isCounted: Bool) throws {
-        for _ in 0..<depth { try submit() }
-        if depth > 0 { try doorbells.storeReleasing(UInt32(tail), at: 0x1008) }
-        if isCounted {
-            countedPart { [controller] in _ = controller.process() }
-        } else {
-            controller.process()
+    func turn(isCounted: Bool) throws { try turn(&initiator, isCounted) }
+
+    private func turn(_ initiator: inout Initiator, _ isCounted: Bool) throws {
+        var failure: NVMeError?
+        part(isCounted && countsClient) {
+            do throws(NVMeError) { try initiator.submit() } catch { failure = error }
         }
-        for _ in 0..<depth { try take() }
-        if depth > 0 { try doorbells.storeReleasing(UInt32(head), at: 0x100c) }
+        part(isCounted && !countsClient) { [controller] in _ = controller.process() }
+        part(isCounted && countsClient) {
+            do throws(NVMeError) { try initiator.take() } catch { failure = error }
+        }
+        if let failure { throw failure }
     }
 
-    private func submit() throws {
-        let entry = Place.submissions + 64 * tail
-        nextBlock = (nextBlock &* 2_862_933_555_777_941_757 &+ 3_037_000_493)
-        try memory.store(opcode | (usesSGL ? 0x4000 : 0), at: entry)
-        try memory.store(UInt32(1), at: entry + 4)
-        try memory.store(Self.iova + UInt64(Place.data + tail % 128 * 4096), at: entry + 24)
-        try memory.store(UInt64(usesSGL ? 4096 : 0), at: entry + 32)
-        try memory.store(opcode == 5 ? 0 : (nextBlock >> 20) % Self.blockCount, at: entry + 40)
-        try memory.store(UInt32(0), at: entry + 48)
-        tail = (tail + 1) % Self.entries
-    }
-
-    private func take() throws {
-        let status = try memory.loadAcquiring(at: Place.completions + 16 * head + 12, as: UInt32.self) >> 16
-        guard status == phase else { throw WrongCompletion() }
-        head = (head + 1) % Self.entries
-        if head == 0 { phase ^= 1 }
+    private func part(_ isCounted: Bool, _ body: () -> Void) {
+        if isCounted { countedPart(body) } else { body() }
     }
 }
 

@@ -14,7 +14,8 @@ trap 'exit 130' INT TERM
 # valgrind cannot read the compiler's debugging information. The names of functions stay.
 strip --strip-debug -o "$work/nvme-hotpath" "$program"
 echo '== allocations'
-set -- idle-0 read-1 read-32 write-1 write-32 compare-1 sgl-1 control-nvme
+set -- idle-0 read-1 read-32 write-1 write-32 compare-1 sgl-1 client-read-1 client-read-32 client-write-1 \
+    client-write-32 client-sgl-1 control-nvme
 for subject; do
     timeout -k 5 60 "$work/nvme-hotpath" "$subject"
 done

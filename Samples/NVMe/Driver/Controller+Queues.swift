@@ -74,7 +74,8 @@ extension Controller {
             identifier, stride: capabilities.doorbellStride, client: client, area: area)
         let watch = Watch(
             client, listener: listener, timeout: options.timeout, isServing: options.sharing == .messages)
-        // An interrupt is for what was not acknowledged.
-        return QueuePair(identifier, rings, acknowledgesAtOnce: listener != nil, doorbells, watch)
+        // What was not acknowledged keeps an interrupt asserted, and the admin queue always has one.
+        return QueuePair(
+            identifier, rings, acknowledgesAtOnce: listener != nil || identifier == 0, doorbells, watch)
     }
 }

@@ -41,10 +41,14 @@ public struct QueuePair: ~Copyable {
     /// Completions taken that the controller does not know of, and how many there may be.
     private var unacknowledged = 0
     private let patience: Int
-    /// Identifiers of no command, the first `capacity - outstandingCount` of them.
-    private var free: [UInt16]
-    private var isOutstanding: [Bool]
+    /// By identifier: `outstanding`, or of a free one the next that is free.
+    private var links: [UInt16]
+    /// The identifier that became free last.
+    private var firstFree: UInt16 = 0
     private var hasFailed = false
+
+    /// No identifier: queues have 4096 entries at most.
+    private static let outstanding = UInt16.max
 
     /// Queues in their memory; the controller is told of it by others.
     init(
@@ -62,8 +66,7 @@ public struct QueuePair: ~Copyable {
         self.watch = watch
         // The controller has room for what is outstanding, if it must not wait for more than this.
         patience = acknowledgesAtOnce ? 1 : max(1, entries / 4)
-        free = (0..<UInt16(entries - 1)).reversed()
-        isOutstanding = [Bool](repeating: false, count: entries - 1)
+        links = (1..<UInt16(entries)).map { $0 }
     }
 
     /// Where the submission queue is.
@@ -76,7 +79,7 @@ public struct QueuePair: ~Copyable {
     /// The identifier that the next command will have; -1 if the queue is full. The one that became free last is used
     /// first: while never more than n commands are outstanding, identifiers are below n.
     public var nextIdentifier: Int {
-        outstandingCount < capacity ? Int(free[capacity &- outstandingCount &- 1]) : -1
+        outstandingCount < capacity ? Int(firstFree) : -1
     }
 
     /// Puts a command into the queue. The controller may not see it before ``ring()``.
@@ -87,7 +90,7 @@ public struct QueuePair: ~Copyable {
         guard !hasFailed else { throw .queueFailed }
         guard outstandingCount < capacity else { throw .queueFull }
         guard command.byteCount >= 0, command.byteCount <= maxTransfer else { throw .invalidArgument }
-        let identifier = free[capacity &- outstandingCount &- 1]
+        let identifier = firstFree
         do throws(Errno) {
             let pointer = try pointer(command, Int(identifier))
             try submissions.store(
@@ -95,7 +98,8 @@ public struct QueuePair: ~Copyable {
                     command, identifier: identifier, pointer, usesSGL: lists == nil && command.byteCount > 0),
                 at: tail)
         } catch { throw .invalidArgument }
-        isOutstanding[Int(identifier)] = true
+        firstFree = links[Int(identifier)]
+        links[Int(identifier)] = Self.outstanding
         outstandingCount &+= 1
         tail = tail &+ 1 == entries ? 0 : tail &+ 1
         return Int(identifier)
@@ -129,16 +133,16 @@ public struct QueuePair: ~Copyable {
         else { return hasFailed ? try fail(.queueFailed) : nil }
         let number = Int(word >> 32 & 0xffff)
         // It was written before the word with the phase.
-        guard word >> 16 & 0xffff == UInt64(identifier), number < isOutstanding.count,
-            isOutstanding[number], let result: UInt32 = try? completions.load(head)
+        guard word >> 16 & 0xffff == UInt64(identifier), number < links.count,
+            links[number] == Self.outstanding, let result: UInt32 = try? completions.load(head)
         else {
             return try fail(
                 .badCompletion(queue: identifier, identifier: UInt16(truncatingIfNeeded: number)))
         }
-        isOutstanding[number] = false
+        links[number] = firstFree
+        firstFree = UInt16(truncatingIfNeeded: number)
         outstandingCount &-= 1
         completedCount &+= 1
-        free[capacity &- outstandingCount &- 1] = UInt16(truncatingIfNeeded: number)
         head &+= 1
         if head == entries {
             head = 0
