@@ -149,6 +149,9 @@ let package = Package(
             name: "NVMeStoresTests", dependencies: ["NVMeController", "NVMeStores", systemPackage],
             path: "Tests/NVMeStoresTests", swiftSettings: strict),
         .testTarget(
+            name: "NVMeClientTests", dependencies: ["nvme-client", "VFIOUserClient"],
+            path: "Tests/NVMeClientTests", swiftSettings: strict),
+        .testTarget(
             name: "NVMeDriverTests",
             dependencies: [
                 "NVMeController", "NVMeDriver", "NVMePCI", "NVMeStores", "VFIOUserClient", "VFIOUserServer",

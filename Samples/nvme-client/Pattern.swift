@@ -52,7 +52,7 @@ struct Pattern {
     }
 
     /// A byte that is not as it should be.
-    struct Difference: Error {
+    struct Difference: Error, Equatable {
         let block: UInt64
         /// In the block.
         let offset: Int

@@ -76,11 +76,14 @@ final class NVMeServer: @unchecked Sendable {
         }
     }
 
+    /// Connects.
+    func connect(_ options: ClientOptions) throws -> Client {
+        try Client(adopting: FileDescriptor(rawValue: dup(socket.rawValue)), options: options)
+    }
+
     /// Connects and starts the controller.
     func connect(_ options: DriverOptions) throws -> Controller {
-        try Controller(
-            Client(adopting: FileDescriptor(rawValue: dup(socket.rawValue)), options: options.clientOptions),
-            options)
+        try Controller(connect(options.clientOptions), options)
     }
 
     /// Has the controller do nothing until told otherwise; what it was doing is done.
