@@ -40,6 +40,9 @@ extension IOASTable {
             // What is copied by pread and pwrite needs a descriptor that may.
             let isGuarded = backing.care.contains(.guarded)
             let file = files.acquire(descriptor, status, mode: isGuarded ? .fileIO : backing.mode)
+            unsafe file.noteEnd(
+                of: record.mappingBase, backing.offset &- UInt64(backing.slack), record.mappingLength,
+                backing.rights)
             unsafe record.descriptor = file.descriptor.number
             unsafe record.file = Unmanaged.passRetained(file)
         }

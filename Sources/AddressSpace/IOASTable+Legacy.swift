@@ -65,6 +65,7 @@ extension IOASTable {
         if space.overlaps(request.address, last) || count >= limit { throw .invalidArgument }
         if status != nil, request.size < loggingPageSize { throw .invalidArgument }
 
+        settle()
         let backing: MemoryBacking
         if let descriptor, let status {
             try filePolicy.check(descriptor, status)

@@ -54,6 +54,7 @@ extension IOASTable {
         }
         if count >= limit { throw .noSpace }
         let status = try FileStatus.of(descriptor)
+        settle()
         guard let descriptor, let status else {
             return try MemoryBacking(byMessages: request.length, offset: request.offset, request.rights)
         }

@@ -82,10 +82,27 @@ extension IOASTable {
     ///
     /// The server has let the device unregister it if it is in the attached address space.
     package func remove(_ mapping: Mapping) {
+        retire(mapping)
+        settle()
+    }
+
+    /// Ends a mapping, but for the mmap, which ``settle()`` undoes: there one call is enough for many that lie side by
+    /// side, and nobody waits for it.
+    package func retire(_ mapping: Mapping) {
         guard mapping.pool === pool, mapping.isLive, let space = try? space(mapping.ioas) else { return }
         space.remove(mapping.iova)
         if space === attached { publish() }
-        _ = release(mapping.slot)
+        retire(release(mapping.slot))
+    }
+
+    private func retire(_ memory: consuming MemoryMapping) {
+        if !memory.isEmpty { leaving.replace(with: memory) }
+    }
+
+    /// Unmaps what ``retire(_:)`` left: to be called when the client has got its replies. What makes or ends mappings
+    /// otherwise calls it, too.
+    package func settle() {
+        if !leaving.isEmpty { leaving = MemoryMapping() }
     }
 
     /// Ends every mapping of an address space, faster than one by one. Throws `ENOENT` if there is no such.
@@ -93,15 +110,14 @@ extension IOASTable {
 
     func dropMappings(of space: IOAS) {
         // Mappings made one after the other lie side by side in this process: one call unmaps many.
-        var memory = MemoryMapping()
         var place = unsafe space.tree.first
         while let here = unsafe place {
-            let next = release(unsafe here.slot)
-            if !next.isEmpty { memory.replace(with: next) }
+            retire(release(unsafe here.slot))
             unsafe place = here.next
         }
         space.removeAll()
         if space === attached { publish() }
+        settle()
     }
 
     /// Gives back all that a slot's record owns, and the slot. The mmap is handed to the caller if it was the
@@ -113,7 +129,9 @@ extension IOASTable {
         if unsafe record.care.contains(.synchronized) { unsafe state.pointee.synchronizedCount -= 1 }
         // The record's counts and its mmap were its own, and nothing else has a copy.
         if let file = unsafe record.file {
-            files.release(unsafe file.takeUnretainedValue())
+            let kept = unsafe file.takeUnretainedValue()
+            unsafe kept.forgetEnd(of: record.mappingBase, record.mappingLength)
+            files.release(kept)
             unsafe file.release()
         }
         guard let shared = unsafe record.sharedMemory else {

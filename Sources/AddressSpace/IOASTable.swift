@@ -32,6 +32,8 @@ package final class IOASTable {
     private var nextID: UInt32 = 1
     private(set) var attached: IOAS?
     private var compatibility: IOAS?
+    /// Memory of mappings that have gone, not unmapped yet.
+    var leaving = MemoryMapping()
 
     /// The default limit on mappings.
     package static let defaultLimit = 65_535
@@ -90,6 +92,7 @@ package final class IOASTable {
         for space in spaces.values { dropMappings(of: space) }
         spaces = [:]
         nextID = 1
+        settle()
         UnmapBacklog.clear()
     }
 
@@ -159,6 +162,8 @@ package final class IOASTable {
 
     /// The address space of an id. Throws `ENOENT`.
     func space(_ id: UInt32) throws(Errno) -> IOAS {
+        // Nearly always that one, and hashing takes a good part of the time of a mapping.
+        if let attached, attached.id == id { return attached }
         guard let space = spaces[id] else { throw .noSuchFileOrDirectory }
         return space
     }

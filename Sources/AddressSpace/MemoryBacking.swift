@@ -54,10 +54,8 @@ package struct MemoryBacking: ~Copyable {
             let (padded, overflows) = sum.addingReportingOverflow(pageSize - 1)
             if wraps || overflows { throw .overflow }
             let whole = padded & ~(pageSize - 1)
-            let room = files.room(status, block: pageSize)
-            memory = try MemoryMapping(
-                sharing: descriptor.descriptor, offset: start, length: whole,
-                protection: CInt(rights.rawValue), at: room?.place(start, whole) ?? 0)
+            memory = try files.map(
+                descriptor, status, block: pageSize, offset: start, length: whole, rights)
             // Below the page size.
             slack = Int(truncatingIfNeeded: offset - start)
         } else {

@@ -11,6 +11,8 @@ package final class SharedFile {
     var users = 0
     /// Where its parts are mapped.
     var room: FileRoom?
+    /// The last mapping made in the room ends here, until it goes: the next can be had by making it larger.
+    var edge: (end: UInt, rights: AccessRights)?
     /// None was found.
     var hasNoRoom = false
     /// How the descriptor may be used; asked for when first needed.
@@ -20,6 +22,26 @@ package final class SharedFile {
         self.identity = identity
         self.descriptor = descriptor
         self.key = key
+    }
+}
+
+extension SharedFile {
+    /// Notes where a mapping ends that is made now, if it is in the room.
+    func noteEnd(
+        of base: UnsafeMutableRawPointer?, _ offset: UInt64, _ length: UInt64, _ rights: AccessRights
+    ) {
+        guard let room, let base = unsafe base, UInt(bitPattern: base) == room.place(offset, length) else {
+            return
+        }
+        edge = (UInt(bitPattern: base) + UInt(length), rights)
+    }
+
+    /// Forgets that end when that mapping goes.
+    func forgetEnd(of base: UnsafeMutableRawPointer?, _ length: UInt64) {
+        guard let edge, let base = unsafe base, UInt(bitPattern: base) + UInt(length) == edge.end else {
+            return
+        }
+        self.edge = nil
     }
 }
 
@@ -54,15 +76,32 @@ struct FileTable {
         return file
     }
 
-    /// Where a part of a file is to be mapped if another is already; looked for when the second part comes, for most
-    /// files are mapped once.
-    func room(_ status: FileStatus, block: UInt64) -> FileRoom? {
-        guard let file = files[FileKey(identity: status.identity, flags: nil)] else { return nil }
-        if file.room == nil, !file.hasNoRoom {
-            file.room = FileRoom(status, block: block)
-            file.hasNoRoom = file.room == nil
+    /// Maps a part of a file, of whole blocks, with the client's own descriptor: where it belongs in the file's room if
+    /// another part is mapped already. Room is looked for when the second part comes, for most files are mapped once.
+    ///
+    /// Throws mmap's errno.
+    func map(
+        _ descriptor: borrowing OwnedFD, _ status: FileStatus, block: UInt64, offset: UInt64, length: UInt64,
+        _ rights: AccessRights
+    ) throws(Errno) -> MemoryMapping {
+        let protection = CInt(rights.rawValue)
+        var place: UInt = 0
+        if let file = files[FileKey(identity: status.identity, flags: nil)] {
+            if file.room == nil, !file.hasNoRoom {
+                file.room = FileRoom(status, block: block)
+                file.hasNoRoom = file.room == nil
+            }
+            place = file.room?.place(offset, length) ?? 0
+            if let edge = file.edge, edge.end == place, edge.rights == rights,
+                descriptor.descriptor.allowsMapping(protection),
+                // What ends there is a mapping of the bytes before these, which is in the table.
+                let memory = try? unsafe MemoryMapping(after: place, length: length)
+            {
+                return memory
+            }
         }
-        return file.room
+        return try MemoryMapping(
+            sharing: descriptor.descriptor, offset: offset, length: length, protection: protection, at: place)
     }
 
     /// One user less; without any the file is closed.

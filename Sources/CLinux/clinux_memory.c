@@ -43,6 +43,34 @@ struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int pro
     return result;
 }
 
+struct clx_mapped clx_map_more(void *end, size_t length) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *const last = (char *)end - page;
+    struct clx_mapped result;
+
+    /* Without MREMAP_MAYMOVE nothing moves, and nothing that is there is replaced. */
+    result = mapped(mremap(last, page, page + length, 0));
+    if (result.base != NULL) {
+        result.base = end;
+    }
+    return result;
+}
+
+int clx_may_be_mapped(int fd, int protection) {
+    const int flags = fcntl(fd, F_GETFL);
+    int seals;
+
+    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) {
+        return 0;
+    }
+    if ((protection & PROT_WRITE) == 0) {
+        return 1;
+    }
+    /* Only memory files have seals. */
+    seals = fcntl(fd, F_GET_SEALS);
+    return (flags & O_ACCMODE) == O_RDWR && (seals < 0 || (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) == 0);
+}
+
 struct clx_mapped clx_map_reserved(size_t length) {
     return mapped(mmap(NULL, length, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));

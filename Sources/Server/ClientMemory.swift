@@ -24,8 +24,17 @@ extension DeviceServer {
         renounce(mapping)
         guard mapping.isLive else { return }
         let range = mapping.hasAllocatedIOVA ? AllocatedRange(mapping) : nil
-        spaces.remove(mapping)
+        spaces.retire(mapping)
+        hasRetiredMemory = true
         if let range { free([range]) }
+    }
+
+    /// Unmaps what ``remove(_:)`` left. The replies have been sent: no client waits for the kernel to do that, and what
+    /// went with several requests goes by one call.
+    func settleMemory() {
+        guard hasRetiredMemory else { return }
+        hasRetiredMemory = false
+        spaces.settle()
     }
 
     /// Removes all memory of an address space, in ascending order.

@@ -144,6 +144,7 @@ extension DeviceServer {
         var handled = 0
         var failure: Errno?
         let serial = connectionSerial
+        defer { settleMemory() }
         scan: while serial == connectionSerial {
             // For this request, or for the removal of a client that was found gone in the one before.
             guard !isQuiescing else {

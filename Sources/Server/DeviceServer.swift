@@ -68,6 +68,8 @@ public final class DeviceServer {
     let outbound: OutboundMessages
     let interrupts = InterruptTable(count: 0)
     var spaces: IOASTable
+    /// Whether memory that has gone is mapped still; the table knows, but it is looked at with every request.
+    var hasRetiredMemory = false
     /// Polls in a row that found nothing: only then is there neither a partial message nor anything pending.
     var emptyPolls = 0
     /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.

@@ -25,6 +25,9 @@ extension FileDescriptor {
     package func openFlags() throws(Errno) -> CInt {
         try clx_fcntl(rawValue, F_GETFL, 0).orErrno()
     }
+
+    /// Whether the file can be mapped with this protection (`PROT_READ`, `PROT_WRITE`) as far as its flags and seals tell.
+    package func allowsMapping(_ protection: CInt) -> Bool { clx_may_be_mapped(rawValue, protection) != 0 }
 }
 
 extension FileDescriptor {

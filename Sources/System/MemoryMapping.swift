@@ -38,6 +38,16 @@ package struct MemoryMapping: ~Copyable {
         try unsafe self.init(clx_map_shared(file.rawValue, offset, size, protection, wish), length: size)
     }
 
+    /// Maps what comes next in the file of a shared mapping that ends at `place`, by making that mapping larger: one
+    /// mapping for the kernel, another for its owner here. It costs less than half of a new one that the kernel joins.
+    ///
+    /// Throws mremap's errno.
+    @unsafe
+    package init(after place: UInt, length: UInt64) throws(Errno) {
+        guard let size = Int(exactly: length) else { throw .overflow }
+        try unsafe self.init(clx_map_more(UnsafeMutableRawPointer(bitPattern: place), size), length: size)
+    }
+
     /// Reserves zeroed private memory that costs nothing until it is touched.
     package init(reserving length: Int) throws(Errno) {
         try unsafe self.init(clx_map_reserved(length), length: length)

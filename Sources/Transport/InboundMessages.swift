@@ -129,7 +129,7 @@ package import VFIOUserWire
         var numbers: [CInt] = []
         groups.removeAll { group in
             guard group.offset == start + offset else { return false }
-            numbers += group.numbers
+            if numbers.isEmpty { numbers = group.numbers } else { numbers += group.numbers }
             return true
         }
         return ReceivedFDs(numbers)

@@ -90,6 +90,68 @@ import VFIOUserTestSupport
         #expect(try table.translator.peek(alias) == 31 + 7)
     }
 
+    /// A part that continues another is mapped with the rights of its own descriptor, whatever the other's had.
+    @Test func everyDescriptorCounts() throws {
+        let file = try TestFile(pages: 8)
+        let table = try table(with: file)
+        try number(file, 8)
+        try map(table, file, 0..<2)
+        let next = LegacyMap(flags: 3, offset: 2 * Self.page, address: 2 * Self.page, size: Self.page)
+        #expect(errno { _ = try table.map(next, file.opened(.readOnly)) } == .permissionDenied)
+        #expect(errno { _ = try table.map(next, file.opened(.writeOnly)) } == .permissionDenied)
+        #expect(try file.mappings().count == 2)
+        _ = try table.map(next, file.opened(.readWrite))
+        #expect(try file.mappings().count == 2)
+        try expectNumbers(table, 0..<3)
+        let readOnly = LegacyMap(flags: 1, offset: 3 * Self.page, address: 3 * Self.page, size: Self.page)
+        _ = try table.map(readOnly, file.opened(.readOnly))
+        #expect(try file.mappings().count == 3)
+    }
+
+    /// What a mapping leaves behind is not continued: something else may be there by now.
+    @Test func nothingContinuesWhatHasGone() throws {
+        let file = try TestFile(pages: 8)
+        let table = try table(with: file)
+        try number(file, 8)
+        try map(table, file, 0..<2)
+        let last = try table.translator.entry(Self.page, 1)
+        let place = UInt(bitPattern: try unsafe table.translator.localAddress(of: last))
+        try table.unmap(Self.page, Self.page)
+        let other = unsafe mmap(
+            UnsafeMutableRawPointer(bitPattern: place), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        #expect(unsafe other == UnsafeMutableRawPointer(bitPattern: place))
+        defer { unsafe munmap(other, 4096) }
+        try map(table, file, [2])
+        try expectNumbers(table, [0, 2])
+        // Nothing of it has grown into the room, where the page was read that was mapped last.
+        try table.unmap(2 * Self.page, Self.page)
+        #expect(try file.mappings().count == 2)
+    }
+
+    /// Memory that is left for later is unmapped by one call for all that lie side by side, at the latest before more
+    /// is mapped.
+    @Test func settling() throws {
+        let file = try TestFile(pages: 8)
+        let table = try table(with: file)
+        try map(table, file, 0..<8)
+        let id = try #require(table.compatibilityID)
+        for page in UInt64(0)..<8 {
+            table.retire(try table.mapping(in: id, exactly: page * Self.page, Self.page))
+            #expect(throws: Errno.self) { try table.translator.entry(page * Self.page, 1) }
+        }
+        #expect(table.count == 1)
+        #expect(try file.mappings().count == 2)
+        table.settle()
+        #expect(try file.mappings().count == 1)
+        try map(table, file, 0..<2)
+        table.retire(try table.mapping(in: id, exactly: Self.page, Self.page))
+        try map(table, file, [1])
+        #expect(try file.mappings().count == 2)
+        table.retire(try table.mapping(in: id, exactly: 0, Self.page))
+        table.endConnection()
+        #expect(try file.mappings().isEmpty)
+    }
+
     /// More than a process may have mappings, by default.
     @Test func seventyThousand() throws {
         let pages = 70_000

@@ -232,6 +232,24 @@ TEST(regions_of_one_file_share_one_fd)
     close(fd);
 }
 
+/* Pages that continue a mapping are not had by it against what the file says by then. */
+TEST(seal_made_between_mappings)
+{
+    struct session *s = device();
+    int fd = memfd_create("vfu-test-guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 8 * PS), 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        dma_map(s, DMA_RW, i * PS, BASE + i * PS, PS, fd);
+    }
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    dma_map_fails(s, DMA_RW, 3 * PS, BASE + 3 * PS, PS, fd, EPERM);
+    dma_map(s, VFIO_USER_F_DMA_REGION_READ, 3 * PS, BASE + 3 * PS, PS, fd);
+    assert_true(mapped(s, BASE + 2 * PS, PS));
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +262,7 @@ int main(void)
         CASE(file_shorter_than_the_region),
         CASE(file_that_cannot_be_mapped),
         CASE(regions_of_one_file_share_one_fd),
+        CASE(seal_made_between_mappings),
     };
     return RUN(tests);
 }

@@ -33,6 +33,13 @@ struct clx_file_status {
  * near if nothing else is, or (also if that is NULL) where the kernel likes. */
 struct clx_mapped clx_map_shared(int fd, uint64_t offset, size_t length, int protection, void *near);
 
+/* Makes the shared mapping that ends at the address end larger by length bytes: what comes next in its file. Fails, and
+ * changes nothing, if there is no room, or of a kind of mapping that cannot grow. */
+struct clx_mapped clx_map_more(void *end, size_t length);
+
+/* Whether a mapping of a file with this protection (PROT_READ, PROT_WRITE) could be made with this descriptor: 1 or 0. */
+int clx_may_be_mapped(int fd, int protection);
+
 /* Zeroed private memory that takes no physical memory, nor any promise of it, until it is used. */
 struct clx_mapped clx_map_reserved(size_t length);
 
