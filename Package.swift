@@ -63,11 +63,12 @@ let package = Package(
         module("Client", ["CLinux", "VFIOUserWire", "VFIOUserSystem", "VFIOUserTransport"]),
         .target(
             name: "VFIOUserShim", dependencies: ["CVFIOUser", "CShim", "VFIOUserServer", systemPackage],
-            path: "Sources/Shim", exclude: ["exports.map"], swiftSettings: strict,
+            path: "Sources/Shim", exclude: ["exports.map", "Link"], swiftSettings: strict,
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-Xlinker", "-soname=libvfio-user.so.0",
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/Shim/exports.map",
+                    "-L\(Context.packageDirectory)/Sources/Shim/Link", "-Xclang-linker", "-static-libgcc",
                 ])
             ]),
 
