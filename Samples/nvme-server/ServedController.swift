@@ -20,8 +20,8 @@ final class ServedController {
     /// Whether every store that can have something pending announces its end.
     let isAnnounced: Bool
     private var isAttached = false
-    /// When INTx was unmasked, until its level is looked at.
-    private var unmasked: ContinuousClock.Instant?
+    /// When INTx was unmasked, until its level is looked at, and how many interrupts there had been.
+    private var unmasked: (ContinuousClock.Instant, UInt64)?
     private var lastCounters: Counters
 
     private static let settling = Duration.microseconds(500)
@@ -84,12 +84,13 @@ final class ServedController {
     ///
     /// - Returns: whether there was anything.
     func work() -> Bool {
+        // First, since what it has the controller do is to be followed by another look.
+        lookAtLevel()
         var hasWorked = false
         for _ in 0..<16 {
             guard controller.process() > 0 else { break }
             hasWorked = true
         }
-        lookAtLevel()
         return hasWorked
     }
 
@@ -108,18 +109,19 @@ final class ServedController {
         return hasWorked
     }
 
-    /// INTx is a level, but eventfds carry edges: it is signalled again if it is still high once it was unmasked. Not
-    /// at once: QEMU without KVM takes the first access of the guest's handler, which is the very one that is to
-    /// lower it, for the end of the interrupt.
+    /// INTx is a level, but eventfds carry edges: it is signalled again if it is still high once it was unmasked and
+    /// was not signalled since. Not at once: QEMU without KVM takes the first access to a BAR for the end of the
+    /// interrupt, whichever it is, and when the doorbells are messages without replies, what the guest's handler is
+    /// about to write there may be to come.
     private func lookAtLevel() {
         if device.wasUnmasked {
             device.wasUnmasked = false
-            unmasked = .now
+            unmasked = (.now, controller.statistics.interrupts)
         }
-        guard let time = unmasked, ContinuousClock.now - time >= Self.settling else { return }
+        guard let (time, interrupts) = unmasked, ContinuousClock.now - time >= Self.settling else { return }
         unmasked = nil
+        guard interrupts == controller.statistics.interrupts else { return }
         controller.interruptServiced()
-        controller.process()
     }
 
     /// Whether the level of INTx is to be looked at in a moment.

@@ -190,6 +190,15 @@ int clx_eventfd(unsigned int initial, int flags) {
     return fd < 0 ? -errno : fd;
 }
 
+int clx_take_event(int eventfd) {
+    uint64_t count;
+    struct iovec vector = {.iov_base = &count, .iov_len = sizeof(count)};
+    ssize_t got = preadv2(eventfd, &vector, 1, -1, RWF_NOWAIT);
+
+    if (got < 0) return -errno;
+    return got == sizeof(count) ? 0 : -EAGAIN;
+}
+
 int clx_fcntl(int fd, int command, int argument) {
     int result = fcntl(fd, command, argument);
 

@@ -104,6 +104,15 @@ extension DeviceServer {
         try interrupts.trigger(vector)
     }
 
+    /// Takes back the signal of interrupt `vector`, for whose cause there is none any more, if the client has not
+    /// taken it yet. For INTx, which is a level: a client that is told late finds nothing to service, and may be told
+    /// again and again by its virtual interrupt controller.
+    ///
+    /// - Returns: whether there was a signal to take back.
+    public func withdrawInterrupt(_ vector: UInt32) -> Bool {
+        interrupts.withdraw(vector)
+    }
+
     /// Signals the error or request interrupt.
     ///
     /// - Throws: as ``triggerInterrupt(_:)``.

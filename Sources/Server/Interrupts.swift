@@ -1,3 +1,4 @@
+internal import CLinux
 internal import Glibc
 internal import SystemPackage
 internal import VFIOUserSystem
@@ -96,6 +97,12 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         var one: UInt64 = 1
         let written = unsafe write(eventFD, &one, 8)
         if written < 0 { throw Errno(rawValue: errno) }
+    }
+
+    /// Takes back what the eventfd of a shared vector counts, if the client has not read it; whether it had not.
+    func withdraw(_ vector: UInt32) -> Bool {
+        guard vector < count, unsafe slots[Int(vector)] >= 0 else { return false }
+        return unsafe clx_take_event(slots[Int(vector)]) == 0
     }
 
     /// Takes all eventfds away.

@@ -93,6 +93,8 @@ check 'all of it, and a reboot' everything
 check 'a server that polls, blocks of 4 KiB' works "raw,trim,commands,make,kept $two" '--poll --block-size 4096'
 check 'doorbells by messages' works "raw,trim,make,reset $two" '--doorbells trap'
 check 'doorbells by messages, polling, blocks of 4 KiB' works "raw,make $two" '--doorbells trap --poll --block-size 4096'
+check 'INTx' works "raw,interrupts,make,reset,raw,interrupts $two pci=nomsi" ''
+check 'INTx, doorbells by messages' works "raw,interrupts,make,reset,raw,interrupts $two pci=nomsi" '--doorbells trap'
 check 'doorbells by eventfd, which QEMU does not use' works "raw,make $two" '--doorbells ioeventfd'
 check 'what was flushed survives the server' survives_kill
 check 'and with doorbells by messages' survives_kill --doorbells trap

@@ -96,4 +96,28 @@ struct RegisterTests {
         driver.controller.process()
         #expect(driver.host.signals == [0, 0, 0])
     }
+
+    /// A doorbell by which the level falls takes the signal back before the client's write is answered.
+    @Test func fallenLevel() throws {
+        let driver = try Driver()
+        driver.host.hasVectors = false
+        driver.createQueues(vector: 0)
+        driver.controller.process()
+        driver.host.forgetSignals()
+        driver.submit(driver.io(0), to: 1)
+        driver.controller.process()
+        let before = driver.host.withdrawals
+        driver.controller.process()
+        #expect(driver.host.withdrawals == before)
+        // The head of completion queue 1.
+        driver.controller.writeRegister(0x100c, 1)
+        #expect(driver.host.withdrawals == before + 1)
+        #expect(driver.take(1) != nil)
+        driver.controller.process()
+        #expect(driver.host.withdrawals == before + 1)
+        // The next one is signalled anew.
+        driver.submit(driver.io(0), to: 1)
+        driver.controller.process()
+        #expect(driver.host.signals == [0, 0])
+    }
 }

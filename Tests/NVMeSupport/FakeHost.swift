@@ -96,6 +96,13 @@ package final class FakeHost: Host {
     package func wrote(_ address: UInt64, _ count: Int) { written.append((address, count)) }
     package func signal(vector: UInt16) { signals.append(vector) }
 
+    /// How often the controller took the signal of INTx back.
+    package private(set) var withdrawals = 0
+    package func withdraw() -> Bool {
+        withdrawals += 1
+        return true
+    }
+
     // MARK: The client's own view
 
     package func bytes(_ address: UInt64, _ count: Int) -> [UInt8] {

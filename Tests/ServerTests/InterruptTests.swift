@@ -63,6 +63,24 @@ import VFIOUserWire
         #expect(session.device.events.isEmpty)
     }
 
+    /// A signal is taken back once, if the client has not taken it, and never waited for.
+    @Test func withdrawal() throws {
+        let session = try Session()
+        #expect(!session.server.withdrawInterrupt(0))
+        #expect(!session.server.withdrawInterrupt(.max))
+        let file = try File.event()
+        // Blocking, which the client can make it.
+        #expect(fcntl(file.number, F_SETFL, 0) == 0)
+        try session.succeed(.deviceSetIRQs, Self.request(Self.enable, .intx, 0, 1), [file])
+        #expect(!session.server.withdrawInterrupt(0))
+        try session.server.triggerInterrupt(0)
+        try session.server.triggerInterrupt(0)
+        #expect(session.server.withdrawInterrupt(0))
+        #expect(!session.server.withdrawInterrupt(0))
+        #expect(fcntl(file.number, F_SETFL, O_NONBLOCK) == 0)
+        #expect(file.events() == 0)
+    }
+
     /// INTx, MSI and MSI-X share vectors; error and request have their own.
     @Test func kinds() throws {
         let session = try Session()

@@ -268,6 +268,10 @@ step_interrupts() {
     grep nvme /proc/interrupts | sed 's/^/| /'
     say "50 reads took $((after - before)) interrupts"
     [ $((after - before)) -ge 50 ]
+    # Ones without a cause would come in thousands.
+    commands=$(($(smart host_read_commands) + $(smart host_write_commands)))
+    say "$(interrupts) interrupts, $commands reads and writes"
+    [ "$(interrupts)" -lt $((commands + commands / 2 + 500)) ]
 }
 
 interrupts() { awk '/nvme/ { sum += $2 } END { print sum + 0 }' /proc/interrupts; }

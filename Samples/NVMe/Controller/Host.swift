@@ -47,6 +47,8 @@ public protocol Host: AnyObject {
     func wrote(_ address: UInt64, _ count: Int)
     /// Interrupts the client: the vector of MSI-X, or 0 when the INTx level rises.
     func signal(vector: UInt16)
+    /// The INTx level has fallen: takes back the signal, if the client has not taken it yet; whether it had not.
+    @discardableResult func withdraw() -> Bool
     /// Whether the client takes MSI-X interrupts; INTx otherwise.
     var hasVectors: Bool { get }
 }

@@ -164,7 +164,7 @@ extension NVMeController {
     }
 
     /// INTx is asserted as long as a queue whose vector is not masked has entries the client has not taken.
-    private func signalLevel() {
+    func signalLevel() {
         owesInterrupts = false
         var isHigh = false
         for number in 0..<queueCount where unsafe completions[number].isActive {
@@ -175,8 +175,12 @@ extension NVMeController {
             if unsafe completions[number].used > 0 { isHigh = true }
         }
         if isHigh, !levelIsHigh {
+            // The client's machine takes an access to a BAR for the end of the interrupt: there must be one for each.
+            if shadow.isActive { for number in 1..<queueCount { askToRing(completions: number) } }
             unsafe counters.pointee.interrupts &+= 1
             unsafe host.signal(vector: 0)
+        } else if !isHigh, levelIsHigh {
+            unsafe host.withdraw()
         }
         levelIsHigh = isHigh
     }

@@ -172,6 +172,7 @@ public final class NVMeController {
         unsafe completions.update(repeating: CompletionQueue(), count: queueCount)
         events = AsyncEvents()
         shadow = ShadowDoorbells()
+        if levelIsHigh { unsafe host.withdraw() }
         levelIsHigh = false
         owesInterrupts = false
         registers.interruptMask = 0

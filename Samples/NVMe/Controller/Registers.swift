@@ -143,6 +143,8 @@ extension NVMeController {
             && (doorbell % 2 == 0
                 ? unsafe submissions[queue].isActive : unsafe completions[queue].isActive)
         if isRunning, !exists { report(.invalidDoorbellRegister) }
+        // The level falls before the client knows that its write is done.
+        if levelIsHigh, unsafe !host.hasVectors { signalLevel() }
     }
 }
 

@@ -37,6 +37,7 @@ extension NVMeController {
             }
             if unsafe completions[place].isActive {
                 unsafe tails[2 * place + 1].store(completions[place].head, ordering: .relaxed)
+                askToRing(completions: place)
             }
         }
         return .success
@@ -85,10 +86,19 @@ extension NVMeController {
     /// Has the client ring the real doorbell at its next submission, and at its next completion taken.
     func askToRing(_ queue: Int) {
         guard let events = unsafe shadow.events else { return }
-        let completion = unsafe submissions[queue].completions
         unsafe events[2 * queue].store(submissions[queue].tail, ordering: .relaxed)
-        unsafe events[2 * completion + 1].store(completions[completion].head, ordering: .relaxed)
+        let completion = unsafe submissions[queue].completions
+        // With INTx, when it is signalled.
+        if unsafe host.hasVectors || !completions[completion].interrupts {
+            askToRing(completions: completion)
+        }
         // Before looking at the doorbells again: the client writes them, and then reads the event indices.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
+
+    /// Has the client ring the real doorbell at its next completion taken.
+    func askToRing(completions queue: Int) {
+        guard queue > 0, let events = unsafe shadow.events else { return }
+        unsafe events[2 * queue + 1].store(completions[queue].head, ordering: .relaxed)
     }
 }

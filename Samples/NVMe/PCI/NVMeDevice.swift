@@ -149,7 +149,9 @@ package final class NVMeDevice: Device, Host {
     package func interruptsMasked(
         _ kind: InterruptKind, vectors: Range<UInt32>, masked: Bool, on server: DeviceServer
     ) {
-        if kind == .intx, !masked { wasUnmasked = true }
+        guard kind == .intx, !masked else { return }
+        // One that the client has yet to take tells it more than this one could.
+        if withdraw() { controllerStorage?.interruptServiced() } else { wasUnmasked = true }
     }
 
     // MARK: Host
@@ -195,6 +197,8 @@ package final class NVMeDevice: Device, Host {
     }
 
     package func signal(vector: UInt16) { try? unsafe server?.triggerInterrupt(UInt32(vector)) }
+
+    package func withdraw() -> Bool { unsafe server?.withdrawInterrupt(0) ?? false }
 
     /// The enable bit of MSI-X.
     package var hasVectors: Bool {

@@ -72,6 +72,10 @@ int clx_memfd(const char *name, unsigned int flags);
 /* eventfd(initial, EFD_CLOEXEC | flags). */
 int clx_eventfd(unsigned int initial, int flags);
 
+/* Reads an eventfd without waiting, whatever its flags: 0, or -EAGAIN when it
+ * has nothing. */
+int clx_take_event(int eventfd);
+
 /* fcntl() commands with an int argument or none. */
 int clx_fcntl(int fd, int command, int argument);
 
