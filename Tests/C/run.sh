@@ -25,7 +25,8 @@ region_info write_multi io_fds irq irq_trigger dma_map dma_map_modes dma_unmap s
 pci_header pci_bars pci_caps pci_cap_kinds pci_ext_caps quiesce quiesce_memory threads reset migration
 migration_data dirty dirty_bitmap disconnect hostile fuzz"
 # The additions of this library.
-[ "${VFU_TEST_REFERENCE:-}" = 1 ] || all="$all ioas ioas_files ioas_format ioas_setup fail_nth dma_buf huge_pages"
+[ "${VFU_TEST_REFERENCE:-}" = 1 ] || all="$all
+ioas ioas_files ioas_format ioas_setup ioas_threads fail_nth dma_buf huge_pages"
 # shellcheck disable=SC2086 # lists of words
 [ $# -gt 0 ] || set -- $all
 

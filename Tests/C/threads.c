@@ -11,17 +11,6 @@
 static unsigned mappings; /* so far */
 static bool logging;
 
-static int quiesce(vfu_ctx_t *ctx __attribute__((unused)))
-{
-    close_gate();
-    if (quiesces_later) {
-        errno = EBUSY;
-        return -1;
-    }
-    wait_until_nobody_is_inside();
-    return 0;
-}
-
 static struct session *device(bool later)
 {
     struct session *s = new_session();
@@ -32,26 +21,10 @@ static struct session *device(bool later)
     use_dma(s);
     use_region(s, BAR0, 0x1000, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM);
     assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL, 0), 0);
-    vfu_setup_device_quiesce_cb(s->ctx, quiesce);
+    vfu_setup_device_quiesce_cb(s->ctx, quiesce_workers);
     start(s);
     use_migration(s);
     return s;
-}
-
-/* A request that quiesces the device, which stays as it is then: the caller opens the gate. */
-static void change(struct session *s, uint16_t cmd, const void *body, size_t size, int fd)
-{
-    const uint16_t id = send_request_fds(s, cmd, body, size, &fd, fd != -1 ? 1 : 0);
-
-    if (quiesces_later) {
-        assert_int_equal(run(s), -1);
-        assert_int_equal(s->run_errno, EBUSY);
-        wait_until_nobody_is_inside();
-        assert_int_equal(vfu_device_quiesced(s->ctx, 0), 0);
-    } else {
-        assert_int_equal(run(s), 1);
-    }
-    assert_success(s, receive(s), id, cmd);
 }
 
 static void toggle_mapping(struct session *s, unsigned region, int fd)

@@ -240,3 +240,29 @@ void stop_workers(void)
         }
     }
 }
+
+int quiesce_workers(vfu_ctx_t *ctx __attribute__((unused)))
+{
+    close_gate();
+    if (quiesces_later) {
+        errno = EBUSY;
+        return -1;
+    }
+    wait_until_nobody_is_inside();
+    return 0;
+}
+
+void change(struct session *s, uint16_t cmd, const void *body, size_t size, int fd)
+{
+    const uint16_t id = send_request_fds(s, cmd, body, size, &fd, fd != -1 ? 1 : 0);
+
+    if (quiesces_later) {
+        assert_int_equal(run(s), -1);
+        assert_int_equal(s->run_errno, EBUSY);
+        wait_until_nobody_is_inside();
+        assert_int_equal(vfu_device_quiesced(s->ctx, 0), 0);
+    } else {
+        assert_int_equal(run(s), 1);
+    }
+    assert_success(s, receive(s), id, cmd);
+}

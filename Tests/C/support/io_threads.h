@@ -43,4 +43,10 @@ void close_gate(void);
 void wait_until_nobody_is_inside(void);
 void open_gate(void);
 
+/* A quiesce callback: the threads are stopped, at once or later. */
+int quiesce_workers(vfu_ctx_t *ctx);
+
+/* A request that quiesces the device, which stays as it is then: the caller opens the gate. */
+void change(struct session *s, uint16_t cmd, const void *body, size_t size, int fd);
+
 #endif
