@@ -36,7 +36,7 @@ if [ "$sanitizer" = thread ]; then
 fi
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:${ASAN_OPTIONS:-}"
 # A data race makes the program fail in the end, after all of its tests.
-export TSAN_OPTIONS="exitcode=66:${TSAN_OPTIONS:-}"
+export TSAN_OPTIONS="exitcode=66:suppressions=$root/Tests/tsan.supp:${TSAN_OPTIONS:-}"
 
 library=$(build --show-bin-path)
 log=$(mktemp)
