@@ -91,6 +91,7 @@ final class ServedController {
             guard controller.process() > 0 else { break }
             hasWorked = true
         }
+        device.continueQuiescing()
         return hasWorked
     }
 

@@ -112,21 +112,46 @@ struct QueueTests {
         driver.submit(driver.io(1), to: 1)
         driver.controller.process()
         #expect(store.pendingCount == 1)
-        #expect(driver.admin(0x00, 1)?.status == 0)
+        // Nothing more is taken from the queue, but what was taken ends before its deletion does.
+        #expect(driver.admin(0x00, 1) == nil)
+        driver.submit(driver.io(1), to: 1)
+        #expect(driver.admin(0x00, 1)?.status == 0x101)
+        store.isHeld = false
+        driver.controller.process()
         #expect(driver.take(1)?.status == 0)
+        #expect(driver.take(1) == nil)
+        #expect(driver.take(0)?.status == 0)
         #expect(store.pendingCount == 0)
+        #expect(driver.admin(0x04, 1)?.status == 0)
         driver.controller.writeRegister(0x14, 0)
+        #expect(driver.controller.readRegister(0x1c) == 0)
+        store.isHeld = true
         driver.enable()
         driver.createQueues()
         driver.submit(driver.io(1), to: 1)
         driver.controller.process()
         #expect(store.pendingCount == 1)
         driver.controller.writeRegister(0x14, 0)
-        #expect(store.pendingCount == 0)
+        driver.controller.process()
+        // Client memory is in use until CSTS.RDY is 0.
+        #expect(driver.controller.readRegister(0x1c) == 1)
+        store.isHeld = false
+        driver.controller.process()
+        #expect(driver.controller.readRegister(0x1c) == 0)
+        #expect(driver.take(1) == nil)
         #expect(store.flushes == 0)
         driver.enable()
+        driver.createQueues()
+        store.isHeld = true
+        driver.submit(driver.io(1), to: 1)
+        driver.controller.process()
         driver.controller.writeRegister(0x14, 0x0046_4001)
         driver.controller.process()
+        #expect(driver.controller.readRegister(0x1c) == 1 | 1 << 2)
+        #expect(store.flushes == 0)
+        store.isHeld = false
+        for _ in 0..<3 { driver.controller.process() }
+        #expect(driver.controller.readRegister(0x1c) == 1 | 2 << 2)
         #expect(store.flushes == 1)
     }
 

@@ -64,7 +64,7 @@ struct StoreRequestTests {
         #expect(finish(driver) == 0x81)
     }
 
-    /// Memory goes while a store is at work: quiescing ends the work first, and later commands find it gone.
+    /// Memory goes while a store is at work: nothing is begun and the work ends first, and later commands find it gone.
     @Test(arguments: FakeHost.Mode.allCases)
     func memoryGoes(_ mode: FakeHost.Mode) throws {
         let store = try LateStore(byteCount: 1 << 20)
@@ -75,13 +75,20 @@ struct StoreRequestTests {
         driver.submit(driver.io(2), to: 1)
         driver.controller.process()
         #expect(store.pendingCount == 1)
-        driver.controller.quiesce()
-        #expect(store.pendingCount == 0)
+        driver.controller.pause()
+        driver.submit(driver.io(2), to: 1)
+        driver.controller.process()
+        #expect(driver.controller.isBusy && store.pendingCount == 1)
+        store.isHeld = false
+        driver.controller.process()
+        #expect(!driver.controller.isBusy && store.pendingCount == 0)
         #expect(driver.host.bytes(Driver.data, 512).allSatisfy { $0 == 0 })
         #expect(driver.take(1)?.status == 0)
         driver.host.put([UInt8](repeating: 0xee, count: 4096), at: Driver.data)
         driver.host.hidden = Driver.data..<Driver.data + 4096
         driver.controller.memoryChanged()
+        driver.controller.resume()
+        #expect(finish(driver) == 0x04)
         for opcode in [1, 2, 5] as [UInt32] {
             driver.submit(driver.io(opcode), to: 1)
             #expect(finish(driver) == 0x04)

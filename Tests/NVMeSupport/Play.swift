@@ -62,6 +62,8 @@ package final class Play {
         late.isHeld = false
         late.failure = nil
         host.failingCopies = 0
+        // A reset that waits for the store ends.
+        for _ in 0..<2 { controller.process() }
         host.mode = .direct
         controller.memoryChanged()
         enable()
@@ -195,7 +197,9 @@ package final class Play {
 
     /// As a server does: the device is quiesced, memory changes, the device is told.
     private func changeMemory() {
-        controller.quiesce()
+        controller.pause()
+        late.isHeld = false
+        while controller.isBusy { controller.process() }
         let first = Self.data + UInt64(input.byte()) % Self.pages * 4096
         let second = FakeHost.base + UInt64(input.byte()) % 8 * 0x8000
         switch input.byte() % 4 {
@@ -205,6 +209,7 @@ package final class Play {
         default: protect(0..<0, 0..<0)
         }
         controller.memoryChanged()
+        controller.resume()
     }
 
     private func protect(_ readOnly: Range<UInt64>, _ hidden: Range<UInt64>) {

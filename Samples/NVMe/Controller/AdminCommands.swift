@@ -8,7 +8,7 @@ extension NVMeController {
         let entry = unsafe slots[slot].entry
         guard !entry.isFused, !entry.usesSGL else { return complete(slot, .invalidField) }
         switch AdminOpcode(rawValue: entry.opcode) {
-        case .deleteSubmissionQueue: complete(slot, deleteSubmissionQueue(entry))
+        case .deleteSubmissionQueue: deleteSubmissionQueue(slot, entry)
         case .createSubmissionQueue: complete(slot, createSubmissionQueue(entry))
         case .deleteCompletionQueue: complete(slot, deleteCompletionQueue(entry))
         case .createCompletionQueue: complete(slot, createCompletionQueue(entry))
@@ -113,22 +113,28 @@ extension NVMeController {
         return .success
     }
 
-    private func deleteSubmissionQueue(_ entry: SubmissionEntry) -> Status {
+    /// What is under way ends first, so that no completion comes after this command's.
+    private func deleteSubmissionQueue(_ slot: Int, _ entry: SubmissionEntry) {
         let identifier = Int(entry.dword10 & 0xffff)
-        guard identifier >= 1, identifier < queueCount, unsafe submissions[identifier].isActive else {
-            return .invalidQueueIdentifier
+        guard identifier >= 1, identifier < queueCount, unsafe submissions[identifier].isActive,
+            unsafe submissions[identifier].deletion == nil
+        else { return complete(slot, .invalidQueueIdentifier) }
+        if let place = (0..<activeCount).first(where: { unsafe Int(active[$0]) == identifier }) {
+            activeCount -= 1
+            // In its place comes the last one: each is still served once.
+            unsafe active[place] = active[activeCount]
         }
-        // What is being carried out ends first, so that no completion comes after this command's.
-        drain()
-        postStaged()
+        guard unsafe submissions[identifier].pending == 0 else {
+            unsafe submissions[identifier].deletion = slot
+            return
+        }
+        removeSubmissionQueue(identifier)
+        complete(slot, .success)
+    }
+
+    func removeSubmissionQueue(_ identifier: Int) {
         unsafe completions[submissions[identifier].completions].users -= 1
         unsafe submissions[identifier] = SubmissionQueue()
-        guard let place = (0..<activeCount).first(where: { unsafe Int(active[$0]) == identifier })
-        else { return .success }
-        activeCount -= 1
-        // In its place comes the last one: each is still served once.
-        unsafe active[place] = active[activeCount]
-        return .success
     }
 
     private func deleteCompletionQueue(_ entry: SubmissionEntry) -> Status {

@@ -9,9 +9,9 @@ extension NVMeController {
     @discardableResult
     public func process(budget: Int = 64) -> Int {
         if asksForTracking { askForTracking() }
-        if shutdownIsDue { finishShutdown() }
+        if shutdownIsDue || disableIsDue { finishDue() }
         var done = 0
-        if isRunning {
+        if isRunning, !isPaused {
             let resets = resetCount
             var place = 0
             while place < activeCount {
@@ -30,12 +30,35 @@ extension NVMeController {
         return done
     }
 
-    /// Everything the client asked for before is done and durable (NVMe 1.4, 7.6.2).
-    private func finishShutdown() {
+    /// Goes on with a shutdown or a reset when no store has anything pending any more.
+    @inline(never)
+    private func finishDue() {
+        if pendingSlots > 0 { reap(wait: false) }
+        guard pendingSlots == 0 else { return }
+        if disableIsDue { clear() } else { flushForShutdown() }
+    }
+
+    /// Everything the client asked for before is done, and becomes durable (NVMe 1.4, 7.6.2).
+    private func flushForShutdown() {
         shutdownIsDue = false
-        drain()
-        for place in 0..<namespaceCount { _ = flush(namespace: place) }
-        registers.shutdownStatus = 2
+        // Nothing is pending, so there is one.
+        guard let slot = takeSlot() else { return }
+        unsafe slots[slot].entry = SubmissionEntry()
+        prepare(slot, 0)
+        unsafe slots[slot].ending = .shutdown
+        for place in 0..<namespaceCount { issue(slot, place, .flush, 0, 0) }
+        settle(slot)
+    }
+
+    /// A slot whose entry is there is one of a queue's commands from now on.
+    @inline(__always)
+    private func prepare(_ slot: Int, _ queue: Int) {
+        let command = unsafe slots + slot
+        unsafe command.pointee.queue = queue
+        unsafe command.pointee.ending = .none
+        unsafe command.pointee.pendingParts = 0
+        unsafe command.pointee.status = .success
+        unsafe command.pointee.resetCount = resetCount
     }
 
     @inline(never)
@@ -106,11 +129,7 @@ extension NVMeController {
         }
         // Whatever is read from here on is the copy.
         atomicMemoryFence(ordering: .acquiring)
-        unsafe slots[slot].queue = identifier
-        unsafe slots[slot].ending = .none
-        unsafe slots[slot].pendingParts = 0
-        unsafe slots[slot].status = .success
-        unsafe slots[slot].resetCount = resetCount
+        prepare(slot, identifier)
         let next = unsafe queue.pointee.head &+ 1
         unsafe queue.pointee.head = next == queue.pointee.size ? 0 : next
         return true
@@ -211,13 +230,24 @@ extension NVMeController {
         return count
     }
 
-    /// Waits for what stores have pending: afterwards nothing uses client memory until the next
-    /// ``process(budget:)``.
-    public func quiesce() {
-        drain()
-        postStaged()
+    /// Begins no command until ``resume()``; ``process(budget:)`` completes those under way. When it is not busy any more
+    /// nothing uses client memory.
+    public func pause() {
+        isPaused = true
         asksForTracking = true
     }
+
+    /// Whether some of the client memory in use can be had by copies only.
+    public var usesCopies: Bool { unsafe state.pointee.usesCopies }
+
+    /// Waits for stores until nothing is under way, and tells the client of it.
+    public func finishPending() {
+        drain()
+        postStaged()
+    }
+
+    /// Begins commands again.
+    public func resume() { isPaused = false }
 
     /// Whether stores have anything pending.
     public var isBusy: Bool { pendingSlots > 0 }
@@ -236,6 +266,16 @@ extension NVMeController {
         guard unsafe slots[slot].pendingParts == 0 else { return }
         unsafe slots[slot].isPending = false
         pendingSlots -= 1
+        let queue = unsafe slots[slot].queue
+        // After a reset the queue is another one.
+        let isCounted = unsafe slots[slot].resetCount == resetCount
+        if isCounted { unsafe submissions[queue].pending -= 1 }
         end(slot)
+        guard isCounted, unsafe submissions[queue].pending == 0,
+            let deletion = unsafe submissions[queue].deletion
+        else { return }
+        unsafe submissions[queue].deletion = nil
+        removeSubmissionQueue(queue)
+        complete(deletion, .success)
     }
 }

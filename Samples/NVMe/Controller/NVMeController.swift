@@ -132,6 +132,7 @@ public final class NVMeController {
     public func memoryChanged() {
         memoryEpoch &+= 1
         asksForTracking = true
+        unsafe state.pointee.usesCopies = false
         unsafe windows.update(repeating: .none, count: Self.windowCount)
         unsafe shadow.tails = nil
         unsafe shadow.events = nil
@@ -139,9 +140,10 @@ public final class NVMeController {
 
     /// Back to power-on, but for what is in the stores: everything of the client is forgotten.
     public func reset() {
-        disable(isOrderly: !isRunning)
+        stop(isOrderly: !isRunning)
+        drain()
+        clear()
         registers = Registers()
-        shutdownIsDue = false
     }
 
     /// Waits for what is being carried out, tells of it, then makes everything written durable. For the end of the
@@ -150,8 +152,7 @@ public final class NVMeController {
     /// - Returns: why something could not be made durable.
     @discardableResult
     public func finish() -> Errno? {
-        drain()
-        postStaged()
+        finishPending()
         if owesInterrupts { signalInterrupts() }
         var failure: Errno?
         for place in 0..<namespaceCount {
@@ -160,12 +161,16 @@ public final class NVMeController {
         return failure
     }
 
-    /// The end of a controller reset: no queues, no commands, no doorbells, default features (NVMe 1.4, 7.3.2).
-    func disable(isOrderly: Bool) {
-        drain()
+    /// A controller reset begins (NVMe 1.4, 7.3.2): nothing is begun any more, and nobody waits for what is under way.
+    func stop(isOrderly: Bool) {
+        isRunning = false
         stagedCount = 0
         resetCount &+= 1
         if !isOrderly { unsafe counters.pointee.unsafeShutdowns &+= 1 }
+    }
+
+    /// Its end, when no store has anything pending: no queues, no commands, no doorbells, default features.
+    func clear() {
         isRunning = false
         activeCount = 0
         unsafe submissions.update(repeating: SubmissionQueue(), count: queueCount)
@@ -176,6 +181,11 @@ public final class NVMeController {
         levelIsHigh = false
         owesInterrupts = false
         registers.interruptMask = 0
+        registers.isReady = false
+        registers.hasFatalError = false
+        registers.shutdownStatus = 0
+        shutdownIsDue = false
+        disableIsDue = false
         features = Features(configuration, namespaces: namespaceCount)
         features.canCache = canCache
         clearDoorbells()

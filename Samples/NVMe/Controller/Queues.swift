@@ -18,6 +18,10 @@ struct SubmissionQueue {
     var memoryEpoch: UInt64 = 0
     /// The doorbell value that was refused last, so that it is reported once.
     var refusedTail = UInt32.max
+    /// Its commands that stores have pending.
+    var pending = 0
+    /// The slot of the command that deletes it, until none is.
+    var deletion: Int?
 
     init() {}
 }
@@ -96,6 +100,8 @@ struct Slot {
         case compare
         /// What was changed is to be made durable.
         case flush
+        /// What is left of a shutdown: nobody's command.
+        case shutdown
     }
 }
 

@@ -93,13 +93,19 @@ extension NVMeController {
         let wasEnabled = registers.isEnabled
         let oldShutdown = registers.configuration >> 14 & 3
         registers.configuration = value & 0x00ff_fff1
-        if registers.isEnabled, !wasEnabled { enable() }
+        if registers.isEnabled, !wasEnabled {
+            if disableIsDue {
+                // Clients wait for CSTS.RDY to become 0. This one did not.
+                drain()
+                clear()
+            }
+            enable()
+        }
         if !registers.isEnabled, wasEnabled {
-            disable(isOrderly: registers.shutdownStatus != 0 || !isRunning)
-            registers.isReady = false
-            registers.hasFatalError = false
-            registers.shutdownStatus = 0
+            stop(isOrderly: registers.shutdownStatus != 0 || !isRunning)
             shutdownIsDue = false
+            // Until then client memory is in use, and CSTS.RDY stays.
+            if pendingSlots > 0 { disableIsDue = true } else { clear() }
         }
         let shutdown = value >> 14 & 3
         if shutdown == 1 || shutdown == 2, oldShutdown != shutdown, registers.shutdownStatus == 0 {

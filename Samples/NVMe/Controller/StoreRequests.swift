@@ -47,6 +47,7 @@ extension NVMeController {
     func settle(_ slot: Int) {
         guard unsafe slots[slot].pendingParts > 0 else { return end(slot) }
         unsafe slots[slot].isPending = true
+        unsafe submissions[slots[slot].queue].pending += 1
         pendingSlots += 1
     }
 
@@ -77,10 +78,15 @@ extension NVMeController {
     /// The store's part of a command is over.
     func end(_ slot: Int) {
         let command = unsafe slots + slot
+        if unsafe command.pointee.ending == .shutdown {
+            if unsafe command.pointee.resetCount == resetCount { registers.shutdownStatus = 2 }
+            return release(slot: slot)
+        }
         var status = unsafe command.pointee.status
         // The memory may be another client's by now.
         if status.isSuccess, unsafe command.pointee.resetCount == resetCount {
             switch unsafe command.pointee.ending {
+            case .shutdown: break
             case .none:
                 if unsafe command.pointee.entry.opcode == NVMOpcode.write.rawValue { countWritten(slot) }
             case .mark:

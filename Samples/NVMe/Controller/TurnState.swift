@@ -12,6 +12,9 @@ struct TurnState {
     var levelIsHigh: Bool = false
     var owesInterrupts: Bool = false
     var shutdownIsDue: Bool = false
+    var disableIsDue: Bool = false
+    var isPaused: Bool = false
+    var usesCopies: Bool = false
     var mayReport: Bool = false
     var isTracked: Bool = false
     var staged = StagedCompletions()
@@ -85,6 +88,16 @@ extension NVMeController {
     var asksForTracking: Bool {
         @inline(__always) get { unsafe state.pointee.asksForTracking }
         @inline(__always) set { unsafe state.pointee.asksForTracking = newValue }
+    }
+    /// A client disabled the controller, and stores are not done yet.
+    var disableIsDue: Bool {
+        @inline(__always) get { unsafe state.pointee.disableIsDue }
+        @inline(__always) set { unsafe state.pointee.disableIsDue = newValue }
+    }
+    /// No command is begun for the time being.
+    var isPaused: Bool {
+        @inline(__always) get { unsafe state.pointee.isPaused }
+        @inline(__always) set { unsafe state.pointee.isPaused = newValue }
     }
     /// There may be an event to tell of, and somebody who asked.
     var mayReport: Bool {

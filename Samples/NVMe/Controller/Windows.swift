@@ -59,6 +59,7 @@ extension NVMeController {
             place -= 1
         }
         unsafe windows[0] = window
+        if unsafe window.base == nil { unsafe state.pointee.usesCopies = true }
         guard window.rights & right != 0 else { return unsafe DirectRange(address: nil, count: 0) }
         return range(window, address &- window.first, count)
     }

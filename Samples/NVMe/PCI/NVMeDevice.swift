@@ -16,6 +16,8 @@ package final class NVMeDevice: Device, Host {
     private var msixOffset = 0
     /// The tables, for clients that want them there. Interrupts go by eventfd.
     private var tables = [UInt8](repeating: 0, count: NVMeDevice.tableSize)
+    /// The server waits until stores have nothing pending.
+    private var isQuiescing = false
     /// INTx was unmasked: looked at when the requests that came with it are done.
     package var wasUnmasked = false
 
@@ -128,14 +130,32 @@ package final class NVMeDevice: Device, Host {
     }
 
     package func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
-        controllerStorage?.quiesce()
+        guard let controller = controllerStorage else { return .quiesced }
+        controller.pause()
+        // The server sends the client no messages while it waits to be told.
+        if controller.usesCopies { controller.finishPending() }
+        // Other controllers on this thread are not made to wait for slow stores.
+        isQuiescing = controller.isBusy
+        if isQuiescing { return .pending }
+        controller.resume()
         return .quiesced
+    }
+
+    /// To be called after the controller's turns: tells the server when the device is quiesced, if it waits for that.
+    package func continueQuiescing() {
+        guard isQuiescing, let controller = controllerStorage, !controller.isBusy else { return }
+        isQuiescing = false
+        controller.resume()
+        // What could not be carried out has been answered with an error.
+        try? unsafe server?.quiesced()
     }
 
     package func reset(_ kind: ResetKind, on server: DeviceServer) throws(Errno) {
         controllerStorage?.memoryChanged()
         controllerStorage?.reset()
         wasUnmasked = false
+        isQuiescing = false
+        controllerStorage?.resume()
     }
 
     package func dmaRegionAdded(_ region: DMARegion, on server: DeviceServer) {

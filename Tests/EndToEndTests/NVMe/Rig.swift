@@ -2,6 +2,7 @@ import Glibc
 import NVMeController
 import NVMePCI
 import NVMeStores
+import NVMeSupport
 import SystemPackage
 import Testing
 import VFIOUserClient
@@ -195,7 +196,18 @@ final class NVMeUnderTest {
     ) throws {
         let parts = try NVMeUnderTest()
         let stores = try stores ?? [MemoryStore(byteCount: 4 << 20)]
-        let host = try Host(parts.device, link, work: { _ in parts.controller?.process() }) { server in
+        let work: (DeviceServer) -> Void = { _ in
+            parts.controller?.process()
+            parts.device.continueQuiescing()
+        }
+        // Held requests are let go when the device has to quiesce, and not before.
+        let endRequests: () -> Errno? = {
+            for store in stores { (store as? LateStore)?.isHeld = false }
+            while parts.controller?.isBusy == true { parts.controller?.process() }
+            parts.device.continueQuiescing()
+            return nil
+        }
+        let host = try Host(parts.device, link, work: work, beforeQuiesced: endRequests) { server in
             parts.controller = try parts.device.setUp(
                 on: server, ControllerConfiguration(), stores: stores, blockSize: 4096,
                 doorbellMode: doorbells, notifier: nil)
