@@ -78,6 +78,23 @@ public import SystemPackage
         try append(unsafe source.bytes)
     }
 
+    /// Appends so many bytes, which `body` gives; those that it does not give are zeros.
+    ///
+    /// - Throws: ENOBUFS, with nothing written, if they do not fit.
+    package mutating func append(_ count: Int, _ body: (inout OutputRawSpan) -> Void) throws(Errno) {
+        try require(count)
+        let start = end
+        unsafe bytes.withUnsafeMutableBytes { target in
+            // As below; the span over the range stays in the closure.
+            let target = unsafe UnsafeMutableRawBufferPointer(rebasing: target[start..<(start &+ count)])
+            var output = unsafe OutputRawSpan(buffer: target, initializedCount: 0)
+            body(&output)
+            // Zeros of a type without invalid values, as many as there is room for.
+            unsafe output.append(repeating: 0, count: output.freeCapacity, as: UInt8.self)
+        }
+        end &+= count
+    }
+
     /// Appends so many zero bytes and lends them, to be filled in place.
     ///
     /// - Throws: ENOBUFS, with nothing written, if they do not fit.

@@ -63,7 +63,6 @@ extension DeviceServer {
 extension DirtyReport {
     /// Appends all of the bitmap.
     mutating func append(to reply: inout Writer) throws(Errno) {
-        var bitmap = try reply.appendZeros(Int(clamping: byteCount))
-        _ = bitmap.fill { append(to: &$0) }
+        try reply.append(Int(clamping: byteCount)) { append(to: &$0) }
     }
 }
