@@ -32,7 +32,7 @@ struct Bench: ParsableCommand {
     @Option(help: "Reads of the pattern mixed, percent.")
     var readShare = 70
 
-    @Option(help: "Seconds to measure.")
+    @Option(help: "Seconds to measure; 5 without --count.")
     var duration: Double?
 
     @Option(help: "Commands to measure, instead of a time.")

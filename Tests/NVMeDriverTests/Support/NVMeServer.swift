@@ -107,8 +107,10 @@ final class NVMeServer: @unchecked Sendable {
         return controller.statistics.unsafeShutdowns
     }
 
-    /// Bytes of the store. Nothing may be going on.
+    /// Bytes of the store, which the server's thread does not touch meanwhile.
     func contents(at offset: Int, count: Int) throws -> [UInt8] {
+        pause()
+        defer { resume() }
         guard let bytes = unsafe store.bytes else { throw Errno.noMemory }
         guard offset >= 0, count >= 0, offset <= bytes.count - count else { throw Errno.invalidArgument }
         return unsafe Array(bytes[offset..<offset + count])
