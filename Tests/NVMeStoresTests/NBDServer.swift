@@ -39,20 +39,35 @@ final class NBDServer {
     /// Starts it, also again, and waits for its socket.
     func start() throws {
         _ = unsafe unlink(socket)
-        var arguments = unsafe (["/usr/bin/env"] + command).map { unsafe strdup($0) } + [nil]
-        defer { for place in unsafe arguments.indices { unsafe free(arguments[place]) } }
-        var environment: [UnsafeMutablePointer<CChar>?] = unsafe [
-            strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), nil,
-        ]
-        defer { unsafe free(environment[0]) }
-        guard unsafe posix_spawn(&process, "/usr/bin/env", nil, nil, &arguments, &environment) == 0 else {
-            throw Errno(rawValue: errno)
-        }
+        process = try spawn(command)
         for _ in 0..<500 {
-            if unsafe access(socket, F_OK) == 0 { return }
+            if try isListening() { return }
             usleep(20_000)
         }
         throw Errno.timedOut
+    }
+
+    private func isListening() throws -> Bool {
+        let file = try FileDescriptor.open(FilePath("/proc/net/unix"), .readOnly)
+        var text: [UInt8] = []
+        try file.closeAfter {
+            var part = [UInt8](repeating: 0, count: 65_536)
+            while true {
+                let count = try unsafe part.withUnsafeMutableBytes { unsafe try file.read(into: $0) }
+                if count == 0 { break }
+                text += part[..<count]
+            }
+        }
+        // Flags: __SO_ACCEPTCON.
+        return String(decoding: text, as: UTF8.self).split(separator: "\n").contains {
+            $0.hasSuffix(socket) && $0.contains(" 00010000 ")
+        }
+    }
+
+    /// Stops it, and waits until it has.
+    func pause() {
+        kill(process, SIGSTOP)
+        _ = waitpid(process, nil, WUNTRACED)
     }
 
     func signal(_ number: CInt) { kill(process, number) }

@@ -135,7 +135,7 @@ struct NBDStoreTests {
         let server = try NBDServer.nbdkit("memory", "1M")
         let store = try NBDStore(uri: server.uri, patience: .milliseconds(700))
         let driver = StoreDriver(store)
-        server.signal(SIGSTOP)
+        server.pause()
         driver.start(.read, at: 0, Buffer([4096]))
         driver.start(.write(isDurable: true), at: 4096, Buffer([4096]))
         // Woken by the descriptor alone.
@@ -150,7 +150,7 @@ struct NBDStoreTests {
         let buffers = (0..<4).map { _ in Buffer([65_536]) }
         do {
             let driver = StoreDriver(try NBDStore(uri: server.uri, patience: .milliseconds(500)))
-            server.signal(SIGSTOP)
+            server.pause()
             for buffer in buffers { driver.start(.read, at: 0, buffer) }
         }
         server.signal(SIGCONT)

@@ -110,6 +110,8 @@ extension NVMeController {
 
     /// What the client is told of a store's error.
     func status(of error: Errno, _ slot: Int) -> Status {
+        // Not the store failed: the client's memory is gone, of which it has cut off a part.
+        if error == .badAddress { return .dataTransferError }
         unsafe counters.pointee.mediaErrors &+= 1
         switch error {
         case .noSpace: return .capacityExceeded

@@ -27,13 +27,13 @@ struct StoreFile: ~Copyable {
             throw kind == S_IFDIR ? .isDirectory : .operationNotSupportedByDevice
         }
         let access = (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
-        // Of a block device: not while a file system is mounted from it.
-        let exclusively = kind == S_IFBLK && !isReadOnly ? O_EXCL : 0
-        let descriptor = unsafe open(path, access | exclusively)
+        let descriptor = unsafe open(path, access)
         guard descriptor >= 0 else { throw Errno(rawValue: errno) }
         let size: UInt64
+        let reopened: CInt
         do throws(Errno) {
             size = try Self.lock(descriptor, isReadOnly: isReadOnly)
+            reopened = try Self.reopen(descriptor, access, exclusively: kind == S_IFBLK && !isReadOnly)
         } catch {
             _ = close(descriptor)
             throw error
@@ -41,11 +41,30 @@ struct StoreFile: ~Copyable {
         isBlockDevice = kind == S_IFBLK
         byteCount = size
         locked = descriptor
-        // The very same file, whatever has become of the path.
-        let again = "/proc/self/fd/\(descriptor)"
-        let reopened = unsafe open(again, access)
-        cached = reopened >= 0 ? reopened : descriptor
-        direct = isDirect ? unsafe nvmesys_open_direct(again, access) : -1
+        cached = reopened
+        direct = isDirect ? unsafe nvmesys_open_direct("/proc/self/fd/\(descriptor)", access) : -1
+    }
+
+    /// Opens the very same file once more, whatever has become of its path.
+    ///
+    /// - Parameter exclusively: a block device that is to be written to: not while a file system is mounted from it.
+    ///   The kernel makes zeros and holes of such a device by a descriptor that has it alone, or not reliably.
+    private static func reopen(
+        _ descriptor: CInt, _ access: CInt, exclusively: Bool
+    ) throws(Errno) -> CInt {
+        let path = "/proc/self/fd/\(descriptor)"
+        guard exclusively else {
+            let reopened = unsafe open(path, access)
+            return reopened >= 0 ? reopened : descriptor
+        }
+        // What had it before, killed perhaps, gives it back a moment after its end.
+        for _ in 0..<20 {
+            let reopened = unsafe open(path, access | O_EXCL)
+            if reopened >= 0 { return reopened }
+            guard errno == EBUSY else { throw Errno(rawValue: errno) }
+            usleep(50_000)
+        }
+        throw .resourceBusy
     }
 
     /// Locks a file, and tells its size.

@@ -106,6 +106,8 @@ nvmesys_ring_open(struct nvmesys_ring **result, unsigned capacity, const int fil
 void
 nvmesys_ring_close(struct nvmesys_ring *ring)
 {
+    /* Else it keeps them for a while. */
+    io_uring_unregister_files(&ring->ring);
     io_uring_queue_exit(&ring->ring);
     free(ring);
 }
