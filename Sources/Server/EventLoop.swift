@@ -88,9 +88,10 @@ public final class EventLoop {
     public func runOnce(timeout: Int32) throws(Errno) -> Bool {
         var timeout = timeout
         var ready: [UInt64] = []
-        for key in Array(sources.keys) {
+        // Of the sources as they are now; no copy is made unless one of them changes its descriptor.
+        for (key, source) in sources {
             try follow(key)
-            if case .server(let server, _, _) = sources[key], server.hasRequests { ready.append(key) }
+            if case .server(let server, _, _) = source, server.hasRequests { ready.append(key) }
         }
         if !ready.isEmpty { timeout = 0 }
         var events: [16 of epoll_event] = unsafe .init(repeating: epoll_event())
