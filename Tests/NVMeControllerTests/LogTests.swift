@@ -70,7 +70,7 @@ struct LogTests {
         #expect(number(read(driver, 2), 160) == 1)
         let counters = driver.controller.statistics
         #expect(counters.bytesRead == 2 * (4096 + 1024) && counters.bytesWritten == 2 * 4096)
-        driver.controller.writeRegister(0x14, 0)
+        driver.controller.reset()
         driver.enable()
         let later = read(driver, 2)
         #expect(number(later, 112) == 2 && number(later, 144) == 1)

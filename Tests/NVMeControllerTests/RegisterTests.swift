@@ -29,7 +29,14 @@ struct RegisterTests {
         driver.enable()
         #expect(driver.admin(0x06, 1)?.status == 0)
         controller.writeRegister(0x14, 0)
+        // A controller reset is no loss of power; a device reset is.
+        #expect(controller.statistics.unsafeShutdowns == 0)
+        #expect(controller.statistics.powerCycles == 1)
+        driver.enable()
+        controller.reset()
         #expect(controller.statistics.unsafeShutdowns == 1)
+        driver.enable()
+        #expect(controller.statistics.powerCycles == 2)
     }
 
     /// Page size, arbitration, command set.

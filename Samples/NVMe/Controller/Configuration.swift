@@ -64,9 +64,9 @@ public struct Counters: BitwiseCopyable, Sendable {
     public var errors: UInt64 = 0
     /// Times the store failed.
     public var mediaErrors: UInt64 = 0
-    /// Times the controller was switched off without a shutdown.
+    /// Times the client went, or reset the device, while the controller was enabled and not shut down.
     public var unsafeShutdowns: UInt64 = 0
-    /// Times the controller was enabled.
+    /// Times the controller was enabled for the first time since a client came, or reset the device.
     public var powerCycles: UInt64 = 0
 
     init() {}

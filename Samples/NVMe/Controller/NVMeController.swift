@@ -140,7 +140,9 @@ public final class NVMeController {
 
     /// Back to power-on, but for what is in the stores: everything of the client is forgotten.
     public func reset() {
-        stop(isOrderly: !isRunning)
+        // The power is gone as far as the client's disk is concerned.
+        if isRunning { unsafe counters.pointee.unsafeShutdowns &+= 1 }
+        stop()
         drain()
         clear()
         registers = Registers()
@@ -162,11 +164,10 @@ public final class NVMeController {
     }
 
     /// A controller reset begins (NVMe 1.4, 7.3.2): nothing is begun any more, and nobody waits for what is under way.
-    func stop(isOrderly: Bool) {
+    func stop() {
         isRunning = false
         stagedCount = 0
         resetCount &+= 1
-        if !isOrderly { unsafe counters.pointee.unsafeShutdowns &+= 1 }
     }
 
     /// Its end, when no store has anything pending: no queues, no commands, no doorbells, default features.

@@ -11,6 +11,8 @@ struct Registers {
     var hasFatalError = false
     /// 0 none, 1 under way, 2 complete.
     var shutdownStatus: UInt32 = 0
+    /// Since power-on.
+    var wasEnabled = false
 
     var isEnabled: Bool { configuration & 1 != 0 }
 }
@@ -102,7 +104,7 @@ extension NVMeController {
             enable()
         }
         if !registers.isEnabled, wasEnabled {
-            stop(isOrderly: registers.shutdownStatus != 0 || !isRunning)
+            stop()
             shutdownIsDue = false
             // Until then client memory is in use, and CSTS.RDY stays.
             if pendingSlots > 0 { disableIsDue = true } else { clear() }
@@ -126,7 +128,8 @@ extension NVMeController {
         guard pageSize == 0, arbitration == 0, commandSet == 0, submissionSize >= 2, completionSize >= 2
         else { return failFatally() }
         clearDoorbells()
-        unsafe counters.pointee.powerCycles &+= 1
+        if !registers.wasEnabled { unsafe counters.pointee.powerCycles &+= 1 }
+        registers.wasEnabled = true
         activateCompletionQueue(
             0, at: registers.adminCompletionQueue, size: completionSize, vector: 0, interrupts: true)
         activateSubmissionQueue(0, at: registers.adminSubmissionQueue, size: submissionSize, completions: 0)
