@@ -95,4 +95,65 @@ struct StoreRequestTests {
         }
         #expect(driver.host.bytes(Driver.data, 512).allSatisfy { $0 == 0xee })
     }
+
+    /// A reset forgets a queue's deletion that waits for its commands, and has its slot back.
+    @Test func deletionForgotten() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store]) { $0.slots = 4 }
+        for _ in 0..<8 {
+            driver.createQueues()
+            store.isHeld = true
+            driver.submit(driver.io(1), to: 1)
+            driver.controller.process()
+            #expect(driver.admin(0x00, 1) == nil)
+            driver.controller.writeRegister(0x14, 0)
+            store.isHeld = false
+            driver.controller.process()
+            #expect(driver.controller.readRegister(0x1c) == 0)
+            driver.enable()
+        }
+        #expect(driver.admin(0x06, 1)?.status == 0)
+    }
+
+    /// The client goes when one queue's completions are written for those of another: nothing is left for the next one.
+    @Test func clientGoesBetweenQueues() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store], mode: .messages)
+        driver.createQueues(1)
+        driver.createQueues(2)
+        store.isHeld = true
+        driver.submit(driver.io(1), to: 1)
+        driver.submit(driver.io(1), to: 2)
+        driver.controller.process()
+        #expect(store.pendingCount == 2)
+        store.isHeld = false
+        driver.host.failingCopies = 1
+        driver.controller.process()
+        #expect(driver.host.failingCopies == 0)
+        #expect(driver.controller.readRegister(0x1c) == 0)
+        driver.enable()
+        #expect(driver.controller.readRegister(0x1c) == 1)
+        #expect(driver.admin(0x06, 1)?.status == 0)
+    }
+
+    /// A shutdown of a disabled controller that is still under way when it is enabled is not told of.
+    @Test(arguments: [true, false])
+    func enabledWhileShuttingDown(_ isBegun: Bool) throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store], enable: false)
+        store.isHeld = true
+        driver.controller.writeRegister(0x14, 0x4000)
+        if isBegun { driver.controller.process() }
+        #expect(store.pendingCount == (isBegun ? 1 : 0))
+        driver.enable()
+        driver.createQueues()
+        store.isHeld = false
+        for _ in 0..<3 { driver.controller.process() }
+        #expect(driver.controller.readRegister(0x1c) == 1)
+        // Its end is none of the admin queue's commands.
+        driver.controller.writeRegister(0x14, 0x0046_4001)
+        for _ in 0..<3 { driver.controller.process() }
+        #expect(driver.controller.readRegister(0x1c) == 1 | 2 << 2)
+        #expect(!driver.controller.isBusy)
+    }
 }

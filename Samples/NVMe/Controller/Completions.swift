@@ -40,7 +40,12 @@ extension NVMeController {
         let submission = unsafe submissions + queue
         let number = unsafe submission.pointee.completions
         let completion = unsafe completions + number
-        if stagedCount > 0, unsafe state.pointee.staged.queue != number { postStaged() }
+        if stagedCount > 0, unsafe state.pointee.staged.queue != number {
+            let resets = resetCount
+            postStaged()
+            // The client has gone, and its queues with it.
+            guard resets == resetCount else { return }
+        }
         if stagedCount == 0 {
             unsafe state.pointee.staged.queue = number
             unsafe state.pointee.staged.first = completion.pointee.tail

@@ -174,6 +174,10 @@ public final class NVMeController {
     func clear() {
         isRunning = false
         activeCount = 0
+        for place in 0..<queueCount {
+            // A deletion that waited for commands nobody waits for any more.
+            if let deletion = unsafe submissions[place].deletion { release(slot: deletion) }
+        }
         unsafe submissions.update(repeating: SubmissionQueue(), count: queueCount)
         unsafe completions.update(repeating: CompletionQueue(), count: queueCount)
         events = AsyncEvents()

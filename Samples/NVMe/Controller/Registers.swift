@@ -120,6 +120,11 @@ extension NVMeController {
 
     /// CC.EN became 1 (NVMe 1.4, 7.6.1).
     private func enable() {
+        // What was asked for, or went wrong, before is nothing to this session: a shutdown that is under way ends unnoticed.
+        resetCount &+= 1
+        registers.hasFatalError = false
+        registers.shutdownStatus = 0
+        shutdownIsDue = false
         let pageSize = registers.configuration >> 7 & 0xf
         let arbitration = registers.configuration >> 11 & 7
         let commandSet = registers.configuration >> 4 & 7
