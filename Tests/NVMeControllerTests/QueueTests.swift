@@ -187,6 +187,23 @@ struct QueueTests {
             driver.host.put(turn % 16, at: tails + 12)
             #expect(driver.host.word(events + 8) & 0xffff_ffff == (isPolled ? 0 : UInt64(turn % 16)))
         }
+        // What the device writes there is client memory like any other.
+        driver.host.forgetWritten()
+        driver.createQueues(2)
+        driver.submit(driver.io(0), to: 1, ring: false)
+        driver.host.put(UInt32(21 % 16), at: tails + 8)
+        driver.controller.process()
+        #expect(driver.take(1, ring: false)?.status == 0)
+        for place in [tails + 16, tails + 20, events + 16, events + 20]
+            + (isPolled ? [] : [events + 8, events + 12])
+        {
+            #expect(driver.host.written.contains { $0.0 == place && $0.1 == 4 })
+        }
+        driver.host.forgetWritten()
+        #expect(driver.admin(0x7c, prp1: tails, prp2: events)?.status == 0)
+        for place in [tails, events + 12] {
+            #expect(driver.host.written.contains { $0.0 == place })
+        }
         // The pages move away, and come back.
         driver.controller.memoryChanged()
         driver.host.mode = .messages
@@ -194,7 +211,7 @@ struct QueueTests {
         driver.host.mode = .direct
         driver.controller.memoryChanged()
         driver.submit(driver.io(0), to: 1, ring: false)
-        driver.host.put(UInt32(21 % 16), at: tails + 8)
+        driver.host.put(UInt32(22 % 16), at: tails + 8)
         driver.controller.process()
         #expect(driver.take(1, ring: false)?.status == 0)
     }

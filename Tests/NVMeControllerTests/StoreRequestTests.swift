@@ -156,4 +156,60 @@ struct StoreRequestTests {
         #expect(driver.controller.readRegister(0x1c) == 1 | 2 << 2)
         #expect(!driver.controller.isBusy)
     }
+
+    /// Tracking that begins when the controller has quiesced, after turns it took meanwhile.
+    @Test func trackingBegins() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store])
+        driver.host.tracksWrites = false
+        driver.createQueues()
+        store.isHeld = true
+        driver.submit(driver.io(2), to: 1)
+        driver.controller.process()
+        driver.controller.pause()
+        driver.controller.process()
+        store.isHeld = false
+        driver.controller.process()
+        #expect(!driver.controller.isBusy && driver.host.written.isEmpty)
+        driver.controller.resume()
+        driver.host.tracksWrites = true
+        driver.submit(driver.io(2), to: 1)
+        driver.controller.process()
+        #expect(driver.host.written.contains { $0.0 == Driver.data && $0.1 == 512 })
+        #expect(driver.host.written.contains { $0.0 == driver.completionQueue(1) + 16 })
+    }
+
+    /// Whoever has to quiesce knows that completions go by messages as soon as a command is begun, also if only the queue
+    /// for them does.
+    @Test(arguments: [0, 0x80] as [UInt64])
+    func remoteCompletions(_ offset: UInt64) throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store])
+        driver.createQueues()
+        driver.host.remote = driver.completionQueue(1) + offset..<driver.completionQueue(1) + 0x1000
+        driver.controller.memoryChanged()
+        #expect(!driver.controller.usesCopies)
+        store.isHeld = true
+        driver.submit(driver.io(2), to: 1)
+        driver.controller.process()
+        #expect(driver.controller.isBusy && driver.controller.usesCopies)
+        driver.controller.finishPending()
+        #expect(driver.take(1)?.status == 0)
+        driver.controller.memoryChanged()
+        #expect(!driver.controller.usesCopies)
+    }
+
+    /// Nobody is told of events while the controller is paused: the admin queue may be one for messages.
+    @Test func eventsWhilePaused() throws {
+        let driver = try Driver()
+        #expect(driver.admin(0x0c) == nil)
+        driver.controller.pause()
+        // A doorbell of a queue that is not there.
+        driver.controller.writeRegister(0x1010, 3)
+        driver.controller.process()
+        #expect(driver.take(0) == nil)
+        driver.controller.resume()
+        driver.controller.process()
+        #expect(driver.take(0)?.result == 0x1_0000)
+    }
 }

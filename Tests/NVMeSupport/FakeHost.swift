@@ -19,6 +19,8 @@ package final class FakeHost: Host {
     /// What the device may not write, and what it may not see at all. Whoever changes them tells the controller.
     package var readOnly: Range<UInt64> = 0..<0
     package var hidden: Range<UInt64> = 0..<0
+    /// What only messages reach, whatever the mode.
+    package var remote: Range<UInt64> = 0..<0
     package private(set) var signals: [UInt16] = []
     package private(set) var written: [(UInt64, Int)] = []
     /// The copy by message that this counts down to finds the client gone.
@@ -53,6 +55,7 @@ package final class FakeHost: Host {
         // Memory of one kind lies together.
         var edges = [
             Self.base, end, readOnly.lowerBound, readOnly.upperBound, hidden.lowerBound, hidden.upperBound,
+            remote.lowerBound, remote.upperBound,
         ]
         // A border every 2 KiB.
         if mode == .halves { edges += [address & ~2047, (address & ~2047) + 2048] }
@@ -60,7 +63,7 @@ package final class FakeHost: Host {
         let last = edges.filter { $0 > address }.min() ?? end
         return unsafe MemoryWindow(
             first: first, count: last - first,
-            base: mode == .messages ? nil : memory + Int(first - Self.base),
+            base: mode == .messages || remote.contains(address) ? nil : memory + Int(first - Self.base),
             isReadable: true, isWritable: !readOnly.contains(address))
     }
 

@@ -50,7 +50,8 @@ extension NVMeController {
 
     /// Completes requests with events, of types that are not masked, while the admin queue has room.
     func deliverEvents() {
-        guard isRunning else { return }
+        // A queue that messages reach cannot be written while the server waits for the device to quiesce.
+        guard isRunning, !isPaused else { return }
         mayReport = false
         var place = 0
         while place < events.pending.count, !events.requests.isEmpty {

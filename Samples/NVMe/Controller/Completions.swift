@@ -102,12 +102,18 @@ extension NVMeController {
     @inline(__always)
     private func completionBase(_ number: Int) -> UnsafeMutableRawPointer? {
         let queue = unsafe completions + number
-        if unsafe queue.pointee.memoryEpoch != memoryEpoch {
-            unsafe queue.pointee.memoryEpoch = memoryEpoch
-            let count = unsafe Int(queue.pointee.size) * Limit.completionByteCount
-            unsafe queue.pointee.base = reachAll(queue.pointee.address, count, writing: true, alignment: 8)
-        }
+        if unsafe queue.pointee.memoryEpoch != memoryEpoch { findCompletions(number) }
         return unsafe queue.pointee.base
+    }
+
+    /// Finds a completion queue in this process. One that does not lie there as a whole is written by copies, and some of
+    /// it may be the client's to fetch by messages.
+    func findCompletions(_ number: Int) {
+        let queue = unsafe completions + number
+        unsafe queue.pointee.memoryEpoch = memoryEpoch
+        let count = unsafe Int(queue.pointee.size) * Limit.completionByteCount
+        unsafe queue.pointee.base = reachAll(queue.pointee.address, count, writing: true, alignment: 8)
+        if unsafe queue.pointee.base == nil { unsafe state.pointee.usesCopies = true }
     }
 
     /// Looks how far the client has taken completions, which makes room.

@@ -41,7 +41,7 @@ public protocol Host: AnyObject {
     /// Copies `source` to client memory.
     @unsafe func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool
     /// Whether somebody wants to know what the controller writes by direct addresses. Asked again after
-    /// ``NVMeController/pause()`` and ``NVMeController/memoryChanged()``.
+    /// ``NVMeController/resume()`` and ``NVMeController/memoryChanged()``.
     var tracksWrites: Bool { get }
     /// The controller wrote client memory by its direct address.
     func wrote(_ address: UInt64, _ count: Int)

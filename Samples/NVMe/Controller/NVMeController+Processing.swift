@@ -164,6 +164,8 @@ extension NVMeController {
             unsafe queue.pointee.base = reachAll(
                 queue.pointee.address, count, writing: false,
                 alignment: MemoryLayout<SubmissionEntry>.alignment)
+            // Whoever has to quiesce must know before the first command is begun how its completion gets to the client.
+            unsafe findCompletions(queue.pointee.completions)
         }
         return unsafe queue.pointee.base
     }
@@ -234,7 +236,6 @@ extension NVMeController {
     /// nothing uses client memory.
     public func pause() {
         isPaused = true
-        asksForTracking = true
     }
 
     /// Whether some of the client memory in use can be had by copies only.
@@ -246,8 +247,12 @@ extension NVMeController {
         postStaged()
     }
 
-    /// Begins commands again.
-    public func resume() { isPaused = false }
+    /// Begins commands again. Before the next one the host is asked again whether it tracks writes: what the controller was
+    /// paused for may have changed that.
+    public func resume() {
+        isPaused = false
+        asksForTracking = true
+    }
 
     /// Whether stores have anything pending.
     public var isBusy: Bool { pendingSlots > 0 }

@@ -40,6 +40,7 @@ extension NVMeController {
                 askToRing(completions: place)
             }
         }
+        noteWritten(shadow.tailsAddress, Limit.pageSize)
         return .success
     }
 
@@ -80,13 +81,17 @@ extension NVMeController {
     func clearShadow(_ place: Int) {
         guard shadow.isActive, let doorbell = unsafe doorbell(place) else { return }
         unsafe doorbell.pointee.store(0, ordering: .relaxed)
-        unsafe shadow.events.map { unsafe $0 + place }?.pointee.store(0, ordering: .relaxed)
+        noteWritten(shadow.tailsAddress &+ UInt64(4 * place), 4)
+        guard let events = unsafe shadow.events else { return }
+        unsafe events[place].store(0, ordering: .relaxed)
+        noteWritten(shadow.eventsAddress &+ UInt64(4 * place), 4)
     }
 
     /// Has the client ring the real doorbell at its next submission, and at its next completion taken.
     func askToRing(_ queue: Int) {
         guard let events = unsafe shadow.events else { return }
         unsafe events[2 * queue].store(submissions[queue].tail, ordering: .relaxed)
+        noteWritten(shadow.eventsAddress &+ UInt64(8 * queue), 4)
         let completion = unsafe submissions[queue].completions
         // With INTx, when it is signalled.
         if unsafe host.hasVectors || !completions[completion].interrupts {
@@ -100,5 +105,6 @@ extension NVMeController {
     func askToRing(completions queue: Int) {
         guard queue > 0, let events = unsafe shadow.events else { return }
         unsafe events[2 * queue + 1].store(completions[queue].head, ordering: .relaxed)
+        noteWritten(shadow.eventsAddress &+ UInt64(8 * queue + 4), 4)
     }
 }
