@@ -102,7 +102,7 @@ extension DeviceServer {
     /// has sent requests meanwhile on the same socket.
     public var hasRequests: Bool {
         guard isAttached, !isQuiescing, !inbound.isEmpty else { return false }
-        if case .incomplete = inbound.head() { return false }
+        if case .incomplete = inbound.head(at: 0) { return false }
         return true
     }
 
@@ -122,7 +122,8 @@ extension DeviceServer {
 
         // Nothing makes the socket readable for them.
         if hasRequests { return try carryOutBuffered() }
-        let outcome = inbound.receive(from: input, blocking: blocking, interruptible: true)
+        let outcome = inbound.receive(
+            from: input, blocking: blocking, awaited: 0, beyond: true, interruptible: true)
         switch outcome {
         case .received:
             emptyPolls = 0
@@ -151,7 +152,7 @@ extension DeviceServer {
                 failure = .resourceBusy
                 break
             }
-            switch inbound.head() {
+            switch inbound.head(at: 0) {
             case .incomplete: break scan
             case .malformed(let header):
                 refuse(header, length: MessageHeader.byteCount, .invalidArgument)

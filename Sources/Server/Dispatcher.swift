@@ -114,7 +114,7 @@ extension DeviceServer {
     @_lifetime(borrow self)
     func payload(length: Int) -> RawSpan {
         let messages = inbound
-        let span = messages.payload(length: length)
+        let span = messages.payload(at: 0, length: length)
         // The server keeps the stream, and the stream the bytes.
         return unsafe _overrideLifetime(span, borrowing: self)
     }

@@ -231,6 +231,8 @@ package import VFIOUserWire
 
     /// Bytes that may be received at `end`, after moving what is there down if it may move.
     private func makeRoom(awaited: Int, beyond: Bool) -> Int {
+        // The ordinary case: nothing is kept, and the memory is larger than what is read ahead.
+        if end == 0, beyond { return Self.readAhead }
         let there = end - start - awaited
         var missing = MessageHeader.byteCount - there
         if let header = header(at: start + awaited) {

@@ -25,6 +25,8 @@ public import SystemPackage
 
     @inlinable package static var byteCount: Int { 16 }
 
+    // The fields are in the order of the wire.
+
     /// Chosen by the sender of a command, echoed in its reply.
     @usableFromInline package var id: UInt16
     /// A `Command`'s raw value, or a number nobody knows.
@@ -83,20 +85,12 @@ public import SystemPackage
 
     @inlinable package init(decoding reader: inout Reader) throws(Errno) {
         try reader.require(Self.byteCount)
-        id = reader.uint16()
-        command = reader.uint16()
-        size = reader.uint32()
-        flags = Flags(rawValue: reader.uint32())
-        errorNumber = reader.uint32()
+        self = reader.value(as: Self.self)
     }
 
     @inlinable package func encode(into writer: inout Writer) throws(Errno) {
         try writer.require(Self.byteCount)
-        writer.put(id)
-        writer.put(command)
-        writer.put(size)
-        writer.put(flags.rawValue)
-        writer.put(errorNumber)
+        writer.put(value: self)
     }
 
     @inlinable static func messageByteCount(_ payloadByteCount: Int) -> UInt32 {

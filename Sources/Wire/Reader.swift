@@ -60,6 +60,16 @@ public import SystemPackage
         return value
     }
 
+    /// The next bytes as a whole struct; they must have been required.
+    ///
+    /// - Parameter type: a struct of fixed-width integers, without padding: its fields lie as on the wire.
+    @inlinable package mutating func value<Value: BitwiseCopyable>(as type: Value.Type) -> Value {
+        // In bounds by the load's own check, valid for any bits: see the type.
+        let value = unsafe bytes.unsafeLoadUnaligned(fromByteOffset: position, as: Value.self)
+        position &+= MemoryLayout<Value>.size
+        return value
+    }
+
     /// Takes so many bytes.
     ///
     /// - Throws: EINVAL, with nothing taken, if fewer are left.

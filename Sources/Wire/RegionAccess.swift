@@ -7,6 +7,8 @@ public import SystemPackage
 @usableFromInline package struct RegionAccess: WirePayload, BitwiseCopyable {
     @inlinable package static var byteCount: Int { 16 }
 
+    // The fields are in the order of the wire.
+
     /// Offset in the region, in bytes.
     @usableFromInline package var offset: UInt64
     /// Region number.
@@ -25,9 +27,7 @@ public import SystemPackage
     /// - Throws: EINVAL for a short payload or a count above 1 MiB.
     @inlinable package init(decoding reader: inout Reader) throws(Errno) {
         try reader.require(Self.byteCount)
-        offset = reader.uint64()
-        region = reader.uint32()
-        count = reader.uint32()
+        self = reader.value(as: Self.self)
         guard Int(count) <= Limits.maxTransferByteCount else { throw .invalidArgument }
     }
 
@@ -41,8 +41,6 @@ public import SystemPackage
 
     @inlinable package func encode(into writer: inout Writer) throws(Errno) {
         try writer.require(Self.byteCount)
-        writer.put(offset)
-        writer.put(region)
-        writer.put(count)
+        writer.put(value: self)
     }
 }

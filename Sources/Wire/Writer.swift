@@ -55,6 +55,12 @@ public import SystemPackage
         end &+= 8
     }
 
+    /// Appends a whole struct of fixed-width integers without padding; the room must have been required.
+    @inlinable package mutating func put<Value: BitwiseCopyable>(value: Value) {
+        bytes.storeBytes(of: value, toByteOffset: end, as: Value.self)
+        end &+= MemoryLayout<Value>.size
+    }
+
     /// Appends a copy of the bytes.
     ///
     /// - Throws: ENOBUFS, with nothing written, if they do not fit.
