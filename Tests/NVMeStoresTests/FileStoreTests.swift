@@ -95,6 +95,16 @@ struct FileStoreTests {
         #expect(try file.contents() == bytes)
     }
 
+    @Test(.enabled(if: RamFile.isPossible, "needs a mount namespace"))
+    func `a file system without O_DIRECT has the ring all the same`() throws {
+        let file = try RamFile(byteCount: 1 << 20)
+        #expect(try run("sh", "-c", "dd if=\(file.path) of=/dev/null iflag=direct 2>/dev/null") != 0)
+        let store = try FileStore(path: file.path)
+        #expect(store.ringFailure == nil && store.completionDescriptor != nil)
+        try playRandomly(
+            StoreDriver(store), rounds: 4, granule: 4096, seed: UInt64.random(in: 0...UInt64.max))
+    }
+
     @Test
     func `more requests than the ring has room for wait`() throws {
         let file = try ScratchFile(byteCount: 8 << 20)

@@ -42,7 +42,8 @@ struct StoreFile: ~Copyable {
         byteCount = size
         locked = descriptor
         cached = reopened
-        direct = isDirect ? unsafe nvmesys_open_direct("/proc/self/fd/\(descriptor)", access) : -1
+        // Of the numbers that are none an io_uring takes only -1.
+        direct = isDirect ? max(-1, unsafe nvmesys_open_direct("/proc/self/fd/\(descriptor)", access)) : -1
     }
 
     /// Opens the very same file once more, whatever has become of its path.
