@@ -68,8 +68,8 @@ struct NBDConnection: ~Copyable {
 
     /// Goes on with what the socket has and takes, after waiting up to so many milliseconds for it.
     ///
-    /// - Returns: `false` after an error, which mostly is the end of the connection.
-    func advance(timeout: Int) -> Bool { unsafe nbd_poll(handle, CInt(clamping: timeout)) >= 0 }
+    /// - Returns: whether there was anything to go on with.
+    func advance(timeout: Int) -> Bool { unsafe nbd_poll(handle, CInt(clamping: timeout)) > 0 }
 
     /// What the server can; to be asked when the connection is ready.
     func abilities() throws(NBDFailure) -> NBDAbilities {

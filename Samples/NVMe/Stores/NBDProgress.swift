@@ -10,7 +10,7 @@ internal import SystemPackage
 struct NBDProgress: BitwiseCopyable {
     /// Where the request goes when its parts are over.
     private let ended: UnsafeMutablePointer<RequestQueue<NBDProgress>>
-    private var open = 1
+    private var open = 0
     private var begun = 0
     private var answered = 0
     private var failure: CInt = 0
@@ -18,6 +18,8 @@ struct NBDProgress: BitwiseCopyable {
     var bounce: UnsafeMutableRawPointer?
     /// A flush is what makes a write durable.
     var isFlushing = false
+    /// Of a range without data: what parts have been begun for; bytes.
+    var cleared: UInt64 = 0
     /// Of a flush: how many requests had changed something before.
     var changes: UInt64 = 0
 
@@ -33,25 +35,31 @@ struct NBDProgress: BitwiseCopyable {
         return answered < begun ? .socketNotConnected : nil
     }
 
-    /// Once more, for another round of parts.
-    mutating func reopen() { open = 1 }
-
     typealias Pointer = UnsafeMutablePointer<PendingRequest<NBDProgress>>
 
-    /// Begins a part of a request: `body` gets what is to be called back, and says whether the part was accepted.
-    static func begin(_ pending: Pointer, _ body: (nbd_completion_callback) -> Bool) {
+    /// Before the parts of a round.
+    static func open(_ pending: Pointer) { unsafe pending.pointee.progress.open += 1 }
+
+    /// Begins a part of a request: `body` gets what is to be called back, and says whether the part was accepted;
+    /// `nil`: there is no connection, and nobody will call back.
+    static func begin(_ pending: Pointer, _ body: (nbd_completion_callback) -> Bool?) {
         unsafe pending.pointee.progress.open += 1
         unsafe pending.pointee.progress.begun += 1
         let isBegun = unsafe body(
             nbd_completion_callback(
                 callback: NBDProgress.answer, user_data: pending, free: NBDProgress.forget))
-        if !isBegun {
+        switch isBegun {
+        case true?: break
+        case nil:
+            unsafe pending.pointee.progress.fail(ENOTCONN)
+            unsafe close(pending)
+        case false?:
             let error = nbd_get_errno()
             unsafe pending.pointee.progress.fail(error == 0 ? EIO : error)
         }
     }
 
-    /// All parts have been begun.
+    /// All parts of a round have been begun, or one of them is over.
     static func close(_ pending: Pointer) {
         unsafe pending.pointee.progress.open -= 1
         if unsafe pending.pointee.progress.open == 0 {

@@ -13,8 +13,10 @@ extension NBDStore {
         repeat {
             advance(timeout: unsafe mustWait && ended.pointee.isEmpty ? 100 : 0)
             while let pending = unsafe ended.pointee.takeFirst() {
-                if unsafe goesOn(pending) { continue }
-                unsafe state.pointee.heard = .now
+                if unsafe goesOn(pending) {
+                    unsafe begin(pending)
+                    continue
+                }
                 let token = unsafe pending.pointee.request.token
                 let error = unsafe pending.pointee.progress.error
                 unsafe state.pointee.pool.giveBack(pending)
@@ -28,11 +30,15 @@ extension NBDStore {
 
     private func advance(timeout: Int) {
         guard unsafe state.pointee.connection != nil else { return }
-        _ = unsafe state.pointee.connection?.advance(timeout: timeout)
+        let hasAdvanced = unsafe state.pointee.connection?.advance(timeout: timeout) ?? false
         if unsafe state.pointee.connection?.isLost ?? true { return lose("the NBD server has gone") }
         if unsafe !state.pointee.isReady, unsafe state.pointee.connection?.isReady ?? false { return adopt() }
         guard unsafe pendingCount > 0 || !state.pointee.isReady else { return }
-        if unsafe ContinuousClock.now - state.pointee.heard >= patience {
+        let now = ContinuousClock.now
+        if hasAdvanced {
+            // However late: the delay may be this thread's.
+            unsafe state.pointee.heard = now
+        } else if unsafe now - state.pointee.heard >= patience {
             lose("the NBD server does not answer")
         }
     }

@@ -10,42 +10,56 @@ extension NBDStore {
     private static let mostPieces = 16
     /// Most bytes of one request that moves none: their length has 32 bits.
     private static let mostCleared: UInt64 = 1 << 30
+    /// Most parts of a range without data that are with the server at once: there may be very many.
+    private static let mostParts = 4
 
-    /// Begins the parts of a request.
-    func issue(_ pending: NBDProgress.Pointer) {
+    /// Begins a round of a request's parts.
+    func begin(_ pending: NBDProgress.Pointer) {
+        unsafe NBDProgress.open(pending)
         switch unsafe pending.pointee.request.operation {
+        case .write where unsafe pending.pointee.progress.isFlushing: unsafe flush(pending)
         case .read, .write: unsafe move(pending)
-        case .flush: unsafe issueFlush(pending)
-        case .writeZeroes: unsafe clear(pending, abilities.canZero ? Self.mostCleared : UInt64(NVMESYS_ZEROS))
-        case .deallocate: unsafe clear(pending, Self.mostCleared)
+        case .flush: unsafe flush(pending)
+        case .writeZeroes, .deallocate: unsafe clear(pending)
         }
+        unsafe NBDProgress.close(pending)
     }
 
-    private func issueFlush(_ pending: NBDProgress.Pointer) {
+    private func flush(_ pending: NBDProgress.Pointer) {
         unsafe pending.pointee.progress.changes = unsafe state.pointee.changes
-        unsafe NBDProgress.begin(pending) { unsafe state.pointee.connection?.flush($0) ?? false }
+        unsafe NBDProgress.begin(pending) { unsafe state.pointee.connection?.flush($0) }
     }
 
-    /// A range without data, in parts of at most so many bytes.
-    private func clear(_ pending: NBDProgress.Pointer, _ most: UInt64) {
-        var offset = unsafe pending.pointee.request.offset
-        var left = unsafe pending.pointee.request.byteCount
-        while left > 0 {
-            let count = min(left, most)
-            unsafe NBDProgress.begin(pending) { done in
-                guard case .writeZeroes(let mayDeallocate) = unsafe pending.pointee.request.operation else {
-                    return unsafe state.pointee.connection?.trim(count, at: offset, done) ?? false
+    /// The next few parts of a range without data.
+    private func clear(_ pending: NBDProgress.Pointer) {
+        let request = unsafe pending.pointee.request
+        for _ in 0..<Self.mostParts {
+            let cleared = unsafe pending.pointee.progress.cleared
+            let offset = request.offset + cleared
+            let left = request.byteCount - cleared
+            guard left > 0 else { return }
+            let count: UInt64
+            switch request.operation {
+            case .writeZeroes(let mayDeallocate) where abilities.canZero:
+                count = min(left, Self.mostCleared)
+                unsafe NBDProgress.begin(pending) { done in
+                    unsafe state.pointee.connection?.zero(
+                        count, at: offset, mayDeallocate: mayDeallocate, done)
                 }
-                guard !abilities.canZero else {
-                    return unsafe state.pointee.connection?.zero(
-                        count, at: offset, mayDeallocate: mayDeallocate, done) ?? false
+            case .writeZeroes:
+                count = min(left, UInt64(NVMESYS_ZEROS), abilities.maximum)
+                unsafe NBDProgress.begin(pending) { done in
+                    guard let zeros = unsafe nvmesys_zeros() else { return nil }
+                    return unsafe state.pointee.connection?.write(
+                        zeros, Int(count), at: offset, isDurable: false, done)
                 }
-                guard let zeros = unsafe nvmesys_zeros() else { return false }
-                return unsafe state.pointee.connection?.write(
-                    zeros, Int(count), at: offset, isDurable: false, done) ?? false
+            default:
+                count = min(left, Self.mostCleared)
+                unsafe NBDProgress.begin(pending) { done in
+                    unsafe state.pointee.connection?.trim(count, at: offset, done)
+                }
             }
-            offset += count
-            left -= count
+            unsafe pending.pointee.progress.cleared += count
         }
     }
 
@@ -85,9 +99,9 @@ extension NBDStore {
                 if case .write(let isDurable) = unsafe pending.pointee.request.operation {
                     let flag = isDurable && abilities.canWriteDurably
                     return unsafe state.pointee.connection?.write(
-                        memory, part, at: offset, isDurable: flag, done) ?? false
+                        memory, part, at: offset, isDurable: flag, done)
                 }
-                return unsafe state.pointee.connection?.read(memory, part, at: offset, done) ?? false
+                return unsafe state.pointee.connection?.read(memory, part, at: offset, done)
             }
             unsafe memory += part
             offset += UInt64(part)
@@ -110,9 +124,9 @@ extension NBDStore {
         }
     }
 
-    /// The parts of a request are over.
+    /// The parts of a round are over.
     ///
-    /// - Returns: whether others follow.
+    /// - Returns: whether the request has another round.
     func goesOn(_ pending: NBDProgress.Pointer) -> Bool {
         let error = unsafe pending.pointee.progress.error
         let bounce = unsafe pending.pointee.progress.bounce
@@ -125,15 +139,15 @@ extension NBDStore {
             // All of them are written: now they become durable.
             guard error == nil, isDurable, !abilities.canWriteDurably, abilities.canFlush else { break }
             unsafe pending.pointee.progress.isFlushing = true
-            unsafe pending.pointee.progress.reopen()
-            unsafe issueFlush(pending)
-            unsafe NBDProgress.close(pending)
             return true
         case .flush:
             if error == nil {
                 unsafe state.pointee.flushed = max(state.pointee.flushed, pending.pointee.progress.changes)
             }
         case .writeZeroes, .deallocate:
+            if error == nil, unsafe pending.pointee.progress.cleared < pending.pointee.request.byteCount {
+                return true
+            }
             if error == nil { unsafe state.pointee.changes += 1 }
         }
         if let bounce = unsafe bounce {

@@ -112,8 +112,7 @@ public final class NBDStore: BackingStore {
         }
         let pending = unsafe state.pointee.pool.take(request, NBDProgress(ended))
         if pendingCount == 1 { unsafe state.pointee.heard = .now }
-        unsafe issue(pending)
-        unsafe NBDProgress.close(pending)
+        unsafe begin(pending)
         setAlarm()
         follow()
         return .pending
