@@ -79,6 +79,7 @@ extension NBDStore {
             found.minimum <= abilities.minimum, found.maximum >= abilities.maximum
         else { return lose("the NBD server is another") }
         unsafe state.pointee.isReady = true
+        unsafe state.pointee.watch.forget()
         report?("the NBD server is back")
     }
 
@@ -86,6 +87,8 @@ extension NBDStore {
 
     /// Has the descriptor follow the connection.
     func follow() {
+        // Until it is ready, libnbd may have closed a descriptor and opened another of the same number.
+        if unsafe !state.pointee.isReady { unsafe state.pointee.watch.forget() }
         let descriptor = unsafe state.pointee.connection?.descriptor ?? -1
         let (reads, writes) = unsafe state.pointee.connection?.direction ?? (false, false)
         unsafe state.pointee.watch.follow(descriptor, reads: reads, writes: writes)

@@ -34,13 +34,13 @@ struct Watch: ~Copyable {
     /// Watches this descriptor, and none that was watched before; -1: none. If the kernel is short of memory, it is
     /// watched after the next call.
     mutating func follow(_ descriptor: CInt, reads: Bool, writes: Bool) {
+        guard descriptor >= 0 else { return forget() }
         if descriptor == watched, (reads, writes) == direction { return }
         let result: CInt
         if descriptor == watched {
             result = nvmesys_epoll_change(epoll, descriptor, reads ? 1 : 0, writes ? 1 : 0)
         } else {
             forget()
-            guard descriptor >= 0 else { return }
             result = nvmesys_epoll_add(epoll, descriptor, reads ? 1 : 0, writes ? 1 : 0)
         }
         guard result >= 0 else { return }
