@@ -190,7 +190,7 @@ nvmesys_memory_file(const char *name, int64_t size)
 
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+    if (ftruncate(fd, size) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         return fd;
     error = errno;
     close(fd);

@@ -42,7 +42,7 @@ int nvmesys_epoll_remove(int epoll, int fd);
 int nvmesys_timer(void);
 int nvmesys_timer_set(int fd, unsigned milliseconds);
 
-/* memfd_create() with close-on-exec, of a size that it keeps. */
+/* memfd_create() with close-on-exec, of a size that it keeps; whoever it is sent to cannot seal it further. */
 int nvmesys_memory_file(const char *name, int64_t size);
 
 /* Has the processor fetch the cache line at an address, which need not be valid. */
