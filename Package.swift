@@ -156,7 +156,7 @@ let package = Package(
             name: "NVMeDriverTests",
             dependencies: [
                 "NVMeController", "NVMeDriver", "NVMePCI", "NVMeStores", "VFIOUserClient", "VFIOUserServer",
-                systemPackage,
+                "nvme-client", systemPackage,
             ],
             path: "Tests/NVMeDriverTests", swiftSettings: strict),
         .testTarget(

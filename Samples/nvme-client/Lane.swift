@@ -48,14 +48,16 @@ struct Lane: ~Copyable {
         try queue.ring()
     }
 
-    /// Takes what is complete and, unless told otherwise, begins as much anew.
+    /// Takes what is complete and, unless told otherwise, begins as much anew. Of what is begun nothing is taken before
+    /// the next turn: a server that completes commands before they are rung cannot make a turn endless.
     ///
     /// - Parameter now: the clock, if something was taken; 0 otherwise.
     /// - Returns: completions taken.
     @inline(__always)
     mutating func turn(_ now: inout UInt64, beginsAnew: Bool) throws(NVMeError) -> Int {
         var taken = 0
-        while let completion = try queue.poll() {
+        let most = queue.outstandingCount
+        while taken < most, let completion = try queue.poll() {
             if now == 0 { now = monotonicNanoseconds() }
             guard completion.status.isSuccess else { throw .command(completion.status) }
             histogram.record(now &- begun[completion.identifier])
