@@ -177,7 +177,7 @@ vfu_dma_info_user_va(vfu_ctx_t *vfu_ctx, const vfu_dma_info_t *info, uint64_t *u
 
 /**
  * Whether files that clients map, in either mode, must be sealed against shrinking (F_SEAL_SHRINK). Others are then
- * refused with EPERM. Holds for what is mapped from then on; off by default.
+ * refused with EPERM, and what ends behind its file with EINVAL. Holds for what is mapped from then on; off by default.
  *
  * @param vfu_ctx the context
  * @param on whether they must
@@ -189,8 +189,8 @@ vfu_setup_device_require_sealed(vfu_ctx_t *vfu_ctx, bool on);
 /**
  * Whether vfu_sgl_read() and vfu_sgl_write() with VFU_SGL_DIRECT_ACCESS use pread() and pwrite() on mapped files
  * that are not sealed against shrinking. Then a client that shortens its file makes them fail with EFAULT; otherwise
- * the program gets SIGBUS. What the program does with addresses of vfu_sgl_get() is not guarded. Holds for what is
- * mapped from then on; off by default.
+ * the program gets SIGBUS. What the program does with addresses of vfu_sgl_get() is not guarded. Mappings that end
+ * behind their file are refused with EINVAL. Holds for what is mapped from then on; off by default.
  *
  * @param vfu_ctx the context
  * @param on whether they do

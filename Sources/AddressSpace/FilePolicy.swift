@@ -14,6 +14,10 @@ package struct FilePolicy: Sendable {
         self.guardsCopies = guardsCopies
     }
 
+    /// Whether anything is asked of files. What is mapped then has to lie within its file: of a file that cannot become
+    /// shorter, all of the mapping can be touched.
+    var asksAnything: Bool { requiresSeals || guardsCopies }
+
     /// Throws `EPERM`. A dma-buf never changes its size.
     func check(_ descriptor: borrowing OwnedFD, _ status: FileStatus) throws(Errno) {
         if !requiresSeals || status.isDMABuf || descriptor.descriptor.isSealedAgainstShrinking { return }

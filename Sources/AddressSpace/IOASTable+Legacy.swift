@@ -47,7 +47,7 @@ extension IOASTable {
     /// each other or the descriptor; `ENOSPC` above 8 TiB; `EINVAL` for no bytes, a range that wraps
     /// round, overlaps another mapping without being the same, is one too many, or is smaller than a page
     /// of dirty logging and has a descriptor; fstat's errno; `EPERM` for a file refused by the file
-    /// policy; mmap's errno.
+    /// policy; `EINVAL` if there is such a policy and the file is known to be too short; mmap's errno.
     package func map(_ request: LegacyMap, _ descriptor: consuming OwnedFD?) throws(Errno) -> Mapped {
         guard let id = compatibilityID else { throw .operationNotSupportedByDevice }
         let space = try space(id)
@@ -69,6 +69,9 @@ extension IOASTable {
         let backing: MemoryBacking
         if let descriptor, let status {
             try filePolicy.check(descriptor, status)
+            // A wrap is for the mapping to refuse.
+            let (end, wraps) = request.offset.addingReportingOverflow(request.size - 1)
+            if filePolicy.asksAnything, let size = status.size, !wraps, end >= size { throw .invalidArgument }
             backing = try MemoryBacking(
                 descriptor, status, mode: mode, offset: request.offset, length: request.size, request.rights,
                 filePolicy, among: files)

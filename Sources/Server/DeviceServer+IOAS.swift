@@ -37,7 +37,8 @@ extension DeviceServer {
     public var iovaLimits: IOVALimits { memorySettings.limits }
 
     /// Whether files that clients map must be sealed against shrinking (`F_SEAL_SHRINK`): other
-    /// descriptors are refused with `EPERM`, whatever the mode. Holds for mappings made from then on.
+    /// descriptors are refused with `EPERM`, whatever the mode, and mappings that end behind their file with `EINVAL`.
+    /// Holds for mappings made from then on.
     public var requiresSealedMemory: Bool {
         get { memorySettings.files.requiresSeals }
         set { setFilePolicy { $0.requiresSeals = newValue } }
@@ -45,7 +46,8 @@ extension DeviceServer {
 
     /// Whether the library's copies to and from mapped files that are not sealed against shrinking go by
     /// pread and pwrite, so that a client that shortens its file causes `EFAULT` and not SIGBUS. Addresses
-    /// that a device uses itself are not protected. Holds for mappings made from then on.
+    /// that a device uses itself are not protected. Mappings that end behind their file are refused with `EINVAL`. Holds
+    /// for mappings made from then on.
     public var guardsMemory: Bool {
         get { memorySettings.files.guardsCopies }
         set { setFilePolicy { $0.guardsCopies = newValue } }

@@ -152,6 +152,24 @@ import VFIOUserSystem
         #expect(map(try file.opened(.readOnly), flags: 1) == nil)
     }
 
+    /// What is mapped may end behind its file, unless something is asked of files.
+    @Test(arguments: [3, 7, 11] as [UInt32]) func behindTheFile(flags: UInt32) throws {
+        let file = try TestFile(pages: 1)
+        let table = try IOASTable.legacy()
+        try table.map(0x10000, 0x2000, file, flags: flags)
+        table.filePolicy = FilePolicy(guardsCopies: true)
+        for (offset, size) in [(0, 0x1001), (1, 0x1000), (0x1000, 0x1000), (0, 1 << 30)] as [(UInt64, UInt64)]
+        {
+            let error = errno { try table.map(0x20000, size, file, flags: flags, offset: offset) }
+            #expect(error == .invalidArgument)
+        }
+        #expect(table.count == 1)
+        #expect(try file.descriptorCount() == 1)
+        try table.map(0x20000, 0x1000, file, flags: flags)
+        table.filePolicy = FilePolicy()
+        try table.map(0x30000, 0x2000, file, flags: flags)
+    }
+
     /// Neither offset nor size need be aligned: the mmap covers both ends.
     @Test func unalignedOffset() throws {
         let file = try TestFile(pages: 3)

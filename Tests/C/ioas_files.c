@@ -31,6 +31,7 @@ static void shrink(bool legacy)
     if (legacy) {
         ioas_compat(s, VFIO_USER_IOMMUFD_COMPAT_SET, id);
         dma_map(s, DMA_RW | DMA_MMAP, 0, 0x10000, 4 * PS, fd);
+        dma_map_fails(s, DMA_RW | DMA_MMAP, 0, 0x20000, 4 * PS + 1, sealed, EINVAL);
         dma_map(s, DMA_RW | DMA_MMAP, 0, 0x20000, 4 * PS, sealed);
     } else {
         ioas_map(s, id, RW | FIXED, 0x10000, 4 * PS, 0, fd);
@@ -79,6 +80,8 @@ TEST(only_sealed_files)
     ioas_map_fails(s, id, RW, 0, PS, 0, fd, EPERM);
     ioas_compat(s, VFIO_USER_IOMMUFD_COMPAT_SET, id);
     dma_map_fails(s, DMA_RW, 0, 0x10000, PS, fd, EPERM);
+    dma_map_fails(s, DMA_RW, 0, 0x10000, 1 << 30, sealed, EINVAL);
+    dma_map_fails(s, DMA_RW, 1, 0x10000, PS, sealed, EINVAL);
     dma_map(s, DMA_RW, 0, 0x10000, PS, sealed);
     ioas_map(s, id, RW, 0, PS, 0, sealed);
     close(fd);

@@ -163,18 +163,22 @@ import VFIOUserWire
         let (file, sealed) = (try IOASFile(size: 0x1000), try IOASFile(size: 0x1000, sealed: true))
         let null = try unsafe FileDescriptor.open("/dev/zero", .readWrite)
         defer { try? null.close() }
-        func error(_ number: CInt) throws -> Errno? {
+        func error(_ number: CInt, offset: UInt64 = 0, size: UInt64 = 0x1000) throws -> Errno? {
             if legacy {
-                let map = DMAMap(flags: [.read, .write], offset: 0, address: 0x1000, size: 0x1000)
+                let map = DMAMap(flags: [.read, .write], offset: offset, address: 0x1000, size: size)
                 return try session.error(of: .dmaMap, map, [number])
             }
-            let map = VFIOUserWire.IOASMap(ioasID: 1, flags: .readable, length: 0x1000)
+            let map = VFIOUserWire.IOASMap(ioasID: 1, flags: .readable, length: size, offset: offset)
             return try session.error(of: .ioasMap, map, [number])
         }
         if !legacy { _ = try session.allocate() }
         #expect(try error(file.number) == .notPermitted)
         #expect(try error(null.rawValue) == .notPermitted)
-        #expect(file.descriptorCount() == 1)
+        // It keeps its size, and that is too small.
+        #expect(try error(sealed.number, size: 0x1001) == .invalidArgument)
+        #expect(try error(sealed.number, offset: 1) == .invalidArgument)
+        #expect(try error(sealed.number, size: 1 << 30) == .invalidArgument)
+        #expect(file.descriptorCount() == 1 && sealed.descriptorCount() == 1)
         #expect(try error(sealed.number) == nil)
     }
 
