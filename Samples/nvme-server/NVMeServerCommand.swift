@@ -61,6 +61,14 @@ struct NVMeServerCommand: ParsableCommand {
                 """, valueName: "way"))
     var doorbells = DoorbellMode.mmap
 
+    @Flag(
+        help: ArgumentHelp(
+            "Clients may share only memory that is sealed against shrinking, such as QEMU's memory-backend-memfd.",
+            discussion: """
+                Otherwise a client that shortens the file of its memory ends the server, with all of its controllers.
+                """))
+    var sealedMemory = false
+
     @Flag(exclusivity: .exclusive)
     var waiting = Waiting.event
 
@@ -152,6 +160,7 @@ struct NVMeServerCommand: ParsableCommand {
         server.logHandler = { level, message in
             logger.log(level: level <= .error ? .error : level == .warning ? .warning : .debug, "\(message)")
         }
+        server.requiresSealedMemory = sealedMemory
         try server.setIOASPolicy(iommufd.policy, iovas: iova == .address ? .serverAddress : .opaque())
         return try ServedController(
             "\(plan.source)", device, server, configuration, stores, blockSize: blockSize,
