@@ -2,7 +2,9 @@ public import SystemPackage
 internal import VFIOUserAddressSpace
 
 extension DeviceServer {
-    /// Declares, replaces or (size 0) clears a region. At any time; clients see it when they next ask.
+    /// Declares, replaces or (size 0) clears a region. At any time; clients see it when they next ask. A client that has
+    /// mapped a region keeps the mapping, also when it has gone: a device whose file means something to the next client
+    /// gives the region another one in ``Device/reset(_:on:)`` for ``ResetKind/lostConnection``.
     ///
     /// The configuration region's size always follows the kind of device (``initializePCI(_:)``).
     ///
@@ -58,7 +60,7 @@ extension DeviceServer {
         }
     }
 
-    /// Adds an eventfd that the client may have writes signalled through (DEVICE_GET_REGION_IO_FDS). It cannot be removed.
+    /// Adds an eventfd that the client may have writes signalled through (DEVICE_GET_REGION_IO_FDS).
     ///
     /// - Throws: `EINVAL` the range does not lie within the region, which must be declared before.
     public func addIOEventFD(_ notifier: IOEventFD, to index: RegionIndex) throws(Errno) {
@@ -66,6 +68,12 @@ extension DeviceServer {
         let (end, overflows) = notifier.offset.addingReportingOverflow(UInt64(notifier.size))
         guard !overflows, end <= regions[place].size else { throw .invalidArgument }
         regions[place].notifiers.insert(notifier, at: 0)
+    }
+
+    /// Removes all eventfds of a region, to add others for the next client: one that has been told of them keeps them, and
+    /// their shadow memory.
+    public func removeIOEventFDs(from index: RegionIndex) {
+        regions[Int(index.rawValue)].notifiers = []
     }
 
     /// Says how many vectors of a kind the device has. By default 1 for error and request, 0 for the others.

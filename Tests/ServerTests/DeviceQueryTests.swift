@@ -181,6 +181,30 @@ import VFIOUserWire
         #expect(one.events() == 1 && two.events() == 0)
     }
 
+    /// Others in their place, for whoever asks next.
+    @Test func notifiersAreReplaced() throws {
+        let (one, two) = (try File.event(), try File.event())
+        let session = try Session { server in
+            try server.addIOEventFD(IOEventFD(file: one.number, offset: 0, size: 4), to: .bar0)
+            try server.addIOEventFD(IOEventFD(file: one.number, offset: 8, size: 4), to: .bar0)
+            try server.addIOEventFD(IOEventFD(file: one.number, offset: 8, size: 4), to: .bar2)
+        }
+        func entries(_ region: UInt32) throws -> [SubRegion] {
+            let query = encoded(RegionIOFDs(index: region, argsz: 4096))
+            let reply = try session.call(.deviceGetRegionIOFDs, query)
+            return try stride(from: 16, to: reply.payload.count, by: 48).map {
+                try decoded(SubRegion.self, Array(reply.payload.dropFirst($0).prefix(48)))
+            }
+        }
+        #expect(try entries(0).map(\.offset) == [8, 0])
+        session.server.removeIOEventFDs(from: .bar0)
+        #expect(try entries(0).isEmpty)
+        #expect(try entries(2).map(\.offset) == [8])
+        try session.server.addIOEventFD(IOEventFD(file: two.number, offset: 16, size: 4), to: .bar0)
+        #expect(try entries(0).map(\.offset) == [16])
+        session.server.removeIOEventFDs(from: .bar5)
+    }
+
     @Test func noNotifiers() throws {
         let session = try Session()
         let reply = try session.call(.deviceGetRegionIOFDs, encoded(RegionIOFDs(index: 0, argsz: 4096)))

@@ -6,7 +6,10 @@ package import VFIOUserServer
 /// Unsafe inside: pointers go to and from the controller and the server's client memory, each with its length.
 @safe
 package final class NVMeDevice: Device, Host {
-    package let doorbells: DoorbellPage
+    private let doorbells: DoorbellPage
+    private var doorbellMode = DoorbellMode.trap
+    /// Signalled by the client's doorbells, and for how many of them.
+    private var notifier: (file: FileDescriptor, count: Int)?
     private var controllerStorage: NVMeController?
     /// The server, which outlives every call.
     private unowned(unsafe) var server: DeviceServer?
@@ -46,6 +49,8 @@ package final class NVMeDevice: Device, Host {
         let controller = unsafe NVMeController(
             configuration, host: self, doorbells: doorbells.memory, stores: stores, blockSize: blockSize)
         controllerStorage = controller
+        self.doorbellMode = doorbellMode
+        self.notifier = notifier.map { ($0, 2 * (configuration.queuePairs + 1)) }
         unsafe self.server = server
         try server.initializePCI(.express)
         try server.setIdentity(
@@ -59,16 +64,8 @@ package final class NVMeDevice: Device, Host {
             .msix(
                 vectors: configuration.vectors, table: .init(bar: 4, offset: 0),
                 pendingBits: .init(bar: 4, offset: UInt32(Self.pendingBitsOffset))))
-        let areas =
-            doorbellMode == .mmap
-            ? [Region.Area(offset: UInt64(DoorbellPage.offset), size: UInt64(DoorbellPage.byteCount))] : []
-        try server.setRegion(
-            .bar0,
-            Region(
-                size: UInt64(Self.barSize), flags: [.readWrite, .memory, .bits64],
-                file: doorbellMode == .mmap ? doorbells.file : nil, mappableAreas: areas))
+        try declareDoorbells(on: server)
         try server.setRegion(.bar4, Region(size: UInt64(Self.tableSize), flags: [.readWrite, .memory]))
-        if let notifier { try addNotifiers(notifier, configuration, on: server) }
         try server.setInterruptCount(.intx, 1)
         try server.setInterruptCount(.msix, UInt32(configuration.vectors))
         try server.enableDMA()
@@ -76,15 +73,24 @@ package final class NVMeDevice: Device, Host {
         return controller
     }
 
-    /// One eventfd for all doorbells, whose values the client leaves in the page.
-    private func addNotifiers(
-        _ notifier: FileDescriptor, _ configuration: ControllerConfiguration, on server: DeviceServer
-    ) throws(Errno) {
-        for place in 0..<UInt64(2 * (configuration.queuePairs + 1)) {
+    /// Declares BAR0 with the present page of doorbells: as what clients may map, or with one eventfd for all doorbells,
+    /// whose values clients leave in the page. Without a file doorbells come by messages.
+    private func declareDoorbells(on server: DeviceServer) throws(Errno) {
+        let file = doorbells.file
+        let mapped = doorbellMode == .mmap ? file : nil
+        let page = Region.Area(offset: UInt64(DoorbellPage.offset), size: UInt64(DoorbellPage.byteCount))
+        try server.setRegion(
+            .bar0,
+            Region(
+                size: UInt64(Self.barSize), flags: [.readWrite, .memory, .bits64], file: mapped,
+                mappableAreas: mapped == nil ? [] : [page]))
+        server.removeIOEventFDs(from: .bar0)
+        guard let notifier, let file else { return }
+        for place in 0..<UInt64(notifier.count) {
             let offset = UInt64(DoorbellPage.offset) + 4 * place
             try server.addIOEventFD(
                 IOEventFD(
-                    file: notifier.rawValue, offset: offset, size: 4, shadowFile: doorbells.file.rawValue,
+                    file: notifier.file.rawValue, offset: offset, size: 4, shadowFile: file.rawValue,
                     shadowOffset: offset), to: .bar0)
         }
     }
@@ -159,6 +165,12 @@ package final class NVMeDevice: Device, Host {
         wasUnmasked = false
         isQuiescing = false
         controllerStorage?.resume()
+        guard kind == .lostConnection, doorbellMode != .trap else { return }
+        // The client may have kept the page, which must not be the next one's.
+        var failure: Errno?
+        do throws(Errno) { try doorbells.renew() } catch { failure = error }
+        try declareDoorbells(on: server)
+        if let failure { throw failure }
     }
 
     package func dmaRegionAdded(_ region: DMARegion, on server: DeviceServer) {

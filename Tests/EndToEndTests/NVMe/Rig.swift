@@ -192,7 +192,7 @@ final class NVMeUnderTest {
     /// Runs a test's part with a client of a new server.
     static func run(
         _ way: MemoryWay = .legacy, _ stores: [any BackingStore]? = nil, doorbells: DoorbellMode = .mmap,
-        _ link: Link = .socketPair, _ body: (Host, Rig) throws -> Void
+        notifier: FileDescriptor? = nil, _ link: Link = .socketPair, _ body: (Host, Rig) throws -> Void
     ) throws {
         let parts = try NVMeUnderTest()
         let stores = try stores ?? [MemoryStore(byteCount: 4 << 20)]
@@ -210,7 +210,7 @@ final class NVMeUnderTest {
         let host = try Host(parts.device, link, work: work, beforeQuiesced: endRequests) { server in
             parts.controller = try parts.device.setUp(
                 on: server, ControllerConfiguration(), stores: stores, blockSize: 4096,
-                doorbellMode: doorbells, notifier: nil)
+                doorbellMode: doorbells, notifier: notifier)
         }
         try withHost(host) { host in
             let client = try host.connect(way.usesIOAS ? .ioas(.all) : .patient)
