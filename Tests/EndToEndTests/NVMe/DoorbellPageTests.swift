@@ -73,7 +73,7 @@ struct DoorbellPageTests {
             // F_ADD_SEALS, F_SEAL_FUTURE_WRITE.
             #expect(fcntl(file.descriptor.rawValue, 1033, 0x10) == -1 && errno == EPERM)
             // F_GET_SEALS: the size is sealed, and the seals are.
-            #expect(fcntl(file.descriptor.rawValue, 1034, 0) == 7)
+            #expect(fcntl(file.descriptor.rawValue, 1034, 0) & 7 == 7)
         }
     }
 }
