@@ -1,6 +1,6 @@
 import Glibc
 import NVMeController
-import NVMeStores
+@testable import NVMeStores
 import SystemPackage
 import Testing
 
@@ -104,17 +104,33 @@ struct NBDPartsTests {
     }
 
     @Test
+    func `a part that finds no connection is an error`() throws {
+        let none = unsafe UnsafeMutableBufferPointer<iovec>(start: nil, count: 0)
+        let request = unsafe StoreRequest(.flush, offset: 0, byteCount: 0, vectors: none, token: 0)
+        var pool = RequestPool<NBDProgress>()
+        // The request refers to the queue, which stays in place until the end of the test.
+        let ended = UnsafeMutablePointer<RequestQueue<NBDProgress>>.allocate(capacity: 1)
+        unsafe ended.initialize(to: RequestQueue())
+        defer { unsafe ended.deallocate() }
+        let pending = unsafe pool.take(request, NBDProgress(ended))
+        unsafe NBDProgress.open(pending)
+        unsafe NBDProgress.begin(pending) { _ in nil }
+        #expect(unsafe ended.pointee.isEmpty)
+        unsafe NBDProgress.close(pending)
+        #expect(unsafe ended.pointee.takeFirst() == pending)
+        #expect(unsafe pending.pointee.progress.error == .socketNotConnected)
+        unsafe pool.giveBack(pending)
+    }
+
+    @Test
     func `a server that goes before the flush of a durable write is an error`() throws {
         let server = try NBDHand(byteCount: 1 << 20, NBDHand.flags | NBDHand.canFlush)
         let driver = StoreDriver(try NBDStore(uri: server.uri))
         driver.start(.write(isDurable: true), at: 0, Buffer([4096]))
         exchange(driver, server)
-        // Half an answer: a request that begins now is sent when the other half has come, and then cannot be.
-        let answer = server.takeAnswer()
-        server.send(answer[..<8])
-        exchange(driver, server)
-        driver.start(.flush, at: 0)
-        server.send(answer[8...])
+        // More than the socket takes: the store goes on with it after the answer, and then the server has gone.
+        driver.start(.write(isDurable: false), at: 0, Buffer([1 << 20]))
+        server.send(server.takeAnswer())
         server.end()
         #expect(driver.finish(within: 10_000))
         #expect(driver.outcomes.values.map { $0 } == [.socketNotConnected, .socketNotConnected])
