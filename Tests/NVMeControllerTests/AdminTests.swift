@@ -151,22 +151,4 @@ struct AdminTests {
         #expect(driver.admin(0x08, 4 << 16)?.result == 1)
         #expect(driver.admin(0x08, 99)?.status == 0x02)
     }
-
-    @Test func format() throws {
-        let driver = try Driver()
-        driver.createQueues()
-        driver.host.put(pattern(4096), at: Driver.data)
-        #expect(driver.call(driver.io(1), on: 1)?.status == 0)
-        #expect(driver.admin(0x80, namespace: 1, 2)?.status == 0x10a)
-        #expect(driver.admin(0x80, namespace: 1, 1 << 5)?.status == 0x10a)
-        #expect(driver.admin(0x80, namespace: 1, 2 << 9)?.status == 0x02)
-        #expect(driver.admin(0x80, namespace: 3, 0)?.status == 0x0b)
-        #expect(driver.admin(0x80, namespace: 1, 1)?.status == 0)
-        #expect(driver.admin(0x06, namespace: 1, 0)?.status == 0)
-        #expect(driver.host.word(Driver.data) == 1024)
-        #expect(driver.call(driver.io(2), on: 1)?.status == 0)
-        #expect(driver.host.bytes(Driver.data, 4096).allSatisfy { $0 == 0 })
-        #expect(driver.admin(0x02, 0x04)?.status == 0)
-        #expect(driver.host.bytes(Driver.data, 4) == [1, 0, 0, 0])
-    }
 }

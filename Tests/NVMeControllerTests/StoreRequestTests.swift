@@ -112,7 +112,11 @@ struct StoreRequestTests {
             #expect(driver.controller.readRegister(0x1c) == 0)
             driver.enable()
         }
-        #expect(driver.admin(0x06, 1)?.status == 0)
+        driver.createQueues()
+        store.isHeld = true
+        for _ in 0..<4 { driver.submit(driver.io(1), to: 1) }
+        driver.controller.process()
+        #expect(store.pendingCount == 4)
     }
 
     /// The client goes when one queue's completions are written for those of another: nothing is left for the next one.
@@ -211,5 +215,62 @@ struct StoreRequestTests {
         driver.controller.resume()
         driver.controller.process()
         #expect(driver.take(0)?.result == 0x1_0000)
+    }
+
+    /// A client that enables the controller again while it waits for stores, or has it shut down then, makes nobody wait.
+    @Test func enabledWhileDisabling() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store])
+        for isShutDown in [false, true] {
+            driver.createQueues()
+            store.isHeld = true
+            driver.submit(driver.io(2), to: 1)
+            driver.controller.process()
+            driver.controller.writeRegister(0x14, 0)
+            driver.enable()
+            if isShutDown { driver.controller.writeRegister(0x14, 0x0046_4001) }
+            #expect(store.pendingCount == 1)
+            store.isHeld = false
+            for _ in 0..<3 { driver.controller.process() }
+            #expect(driver.controller.readRegister(0x1c) == (isShutDown ? 1 | 2 << 2 : 1))
+            #expect(driver.take(1) == nil && !driver.controller.isBusy)
+        }
+        // Disabled again before that.
+        driver.controller.writeRegister(0x14, 0)
+        driver.enable()
+        driver.createQueues()
+        store.isHeld = true
+        driver.submit(driver.io(2), to: 1)
+        driver.controller.process()
+        for _ in 0..<2 {
+            driver.controller.writeRegister(0x14, 0)
+            driver.enable()
+        }
+        driver.controller.writeRegister(0x14, 0)
+        store.isHeld = false
+        driver.controller.process()
+        #expect(driver.controller.readRegister(0x1c) == 0)
+        driver.enable()
+        #expect(driver.admin(0x06, 1)?.status == 0)
+    }
+
+    /// The cache is emptied by stores that take their time.
+    @Test func cacheEmptied() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store])
+        driver.createQueues()
+        store.isHeld = true
+        #expect(driver.admin(0x09, 0x06, 0) == nil)
+        driver.submit(driver.io(1), to: 1)
+        driver.controller.process()
+        #expect(store.pendingCount == 2 && store.durableWrites == 1)
+        store.isHeld = false
+        driver.controller.process()
+        #expect(driver.take(0)?.status == 0)
+        #expect(driver.admin(0x0a, 0x06)?.result == 0)
+        #expect(driver.admin(0x09, 0x06, 1)?.status == 0)
+        store.failure = .ioError
+        #expect(driver.admin(0x09, 0x06, 0)?.status == 0x06)
+        #expect(driver.admin(0x0a, 0x06)?.result == 1)
     }
 }

@@ -62,8 +62,8 @@ package final class Play {
         late.isHeld = false
         late.failure = nil
         host.failingCopies = 0
-        // A reset that waits for the store ends.
-        for _ in 0..<2 { controller.process() }
+        // A reset that waits for the store ends, and so does a format: commands of before, zeros, a flush.
+        for _ in 0..<6 { controller.process() }
         host.mode = .direct
         controller.memoryChanged()
         enable()

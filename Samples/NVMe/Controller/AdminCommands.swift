@@ -19,7 +19,7 @@ extension NVMeController {
         case .abort: abort(slot, entry)
         case .asyncEventRequest: requestEvent(slot, entry)
         case .doorbellBufferConfig: complete(slot, configureShadowDoorbells(entry))
-        case .formatNVM: complete(slot, format(entry, slot))
+        case .formatNVM: format(slot, entry)
         case nil: complete(slot, .invalidOpcode)
         }
     }
@@ -144,40 +144,6 @@ extension NVMeController {
         }
         guard unsafe completions[identifier].users == 0 else { return .invalidQueueDeletion }
         unsafe completions[identifier] = CompletionQueue()
-        return .success
-    }
-
-    // MARK: Format
-
-    /// Format NVM: another block size, and everything reads as zeros (NVMe 1.4, 5.23).
-    private func format(_ entry: SubmissionEntry, _ slot: Int) -> Status {
-        let format = Int(entry.dword10 & 0xf)
-        let erase = entry.dword10 >> 9 & 7
-        guard entry.namespace >= 1,
-            entry.namespace <= UInt32(namespaceCount) || entry.namespace == everyNamespace
-        else { return .invalidNamespace }
-        // No metadata, hence no protection information; where either would be does not matter then.
-        guard format < Namespace.formats.count, entry.dword10 & 0xe0 == 0 else { return .invalidFormat }
-        // No, or user data erase; nothing is encrypted.
-        guard erase <= 1 else { return .invalidField }
-        let shift = Namespace.formats[format]
-        let chosen =
-            entry.namespace == everyNamespace
-            ? 0..<namespaceCount : Int(entry.namespace) - 1..<Int(entry.namespace)
-        for place in chosen {
-            guard unsafe !namespaces[place].isReadOnly else { return .writeProtected }
-            guard unsafe namespaces[place].offers(shift) else { return .invalidFormat }
-        }
-        drain()
-        for place in chosen {
-            let capacity = unsafe namespaces[place].capacity
-            let answer = carryOut(slot, place, .writeZeroes(mayDeallocate: true), 0, capacity)
-            if case .failed(let error) = answer { return status(of: error, slot) }
-            if unsafe namespaces[place].blockShift != shift {
-                unsafe namespaces[place].blockShift = shift
-                namespaceChanged(UInt32(place + 1))
-            }
-        }
         return .success
     }
 }

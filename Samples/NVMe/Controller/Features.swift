@@ -63,12 +63,14 @@ extension NVMeController {
             return complete(slot, exists ? .featureNotNamespaceSpecific : .invalidNamespace)
         }
         var result: UInt32 = 0
-        let status = set(feature, entry, &result)
+        guard let status = set(feature, slot, entry, &result) else { return }
         complete(slot, status, result: result)
     }
 
-    private func set(_ feature: FeatureIdentifier, _ entry: SubmissionEntry, _ result: inout UInt32) -> Status
-    {
+    /// - Returns: how that ended; `nil`: it ends with the slot's requests.
+    private func set(
+        _ feature: FeatureIdentifier, _ slot: Int, _ entry: SubmissionEntry, _ result: inout UInt32
+    ) -> Status? {
         let value = entry.dword11
         switch feature {
         case .arbitration: features.arbitration = value
@@ -86,14 +88,12 @@ extension NVMeController {
             }
         case .volatileWriteCache:
             guard features.canCache else { return .invalidField }
-            let isOn = value & 1 == 1
-            // What is in the cache does not stay there.
-            if !isOn, features.hasWriteCache {
-                for place in 0..<namespaceCount {
-                    guard case .done = flush(namespace: place) else { return .writeFault }
-                }
-            }
-            features.hasWriteCache = isOn
+            let wasOn = features.hasWriteCache
+            // From now on what is written is durable, and what is in the cache does not stay there.
+            features.hasWriteCache = value & 1 == 1
+            guard wasOn, !features.hasWriteCache else { return .success }
+            emptyCache(slot)
+            return nil
         case .numberOfQueues:
             // Only as long as there are no I/O queues.
             for place in 1..<queueCount
@@ -115,6 +115,21 @@ extension NVMeController {
             checkTemperature()
         }
         return .success
+    }
+
+    private func emptyCache(_ slot: Int) {
+        unsafe slots[slot].ending = .emptyCache
+        // A format flushes when it has written.
+        for place in 0..<namespaceCount where unsafe !namespaces[place].isFormatting {
+            issue(slot, place, .flush, 0, 0)
+        }
+        settle(slot)
+    }
+
+    func endEmptyCache(_ slot: Int) {
+        let status = unsafe slots[slot].status
+        if !status.isSuccess, unsafe slots[slot].resetCount == resetCount { features.hasWriteCache = true }
+        complete(slot, status)
     }
 
     /// Temperature Threshold, of the composite temperature: there are no other sensors.

@@ -21,7 +21,7 @@ extension NVMeController {
         switch opcode {
         case .read: read(slot, namespace)
         case .write: write(slot, namespace)
-        case .flush: start(slot, namespace, .flush, 0, 0)
+        case .flush: flush(slot, namespace)
         case .compare: compare(slot, namespace)
         case .writeZeroes: writeZeroes(slot, namespace)
         case .datasetManagement: manageDataset(slot, namespace)
@@ -45,9 +45,15 @@ extension NVMeController {
         let bytes = blocks &<< shift
         // MDTS comes first: 64 Ki blocks may be more than anything here is made for.
         guard bytes <= UInt64(Limit.transfer) else { return .invalidField }
-        guard unsafe namespaces[namespace].contains(first, blocks) else { return .outOfRange }
+        guard unsafe namespaces[namespace].contains(first, blocks) else { return refusal(namespace) }
         offset = first &<< shift
         return collect(slot, Int(truncatingIfNeeded: bytes), toClient: toClient)
+    }
+
+    /// Why blocks of a namespace were not found.
+    @inline(never)
+    private func refusal(_ namespace: Int) -> Status {
+        unsafe namespaces[namespace].isFormatting ? .formatInProgress : .outOfRange
     }
 
     private func read(_ slot: Int, _ namespace: Int) {
@@ -164,7 +170,7 @@ extension NVMeController {
 
     // MARK: Commands without data
 
-    /// The blocks of a command that moves none, in bytes of the store; `nil` if some do not exist.
+    /// The blocks of a command that moves none, in bytes of the store; `nil` if some are not found.
     private func locate(_ slot: Int, _ namespace: Int) -> Range<UInt64>? {
         let entry = unsafe slots[slot].entry
         let blocks = UInt64(entry.dword12 & 0xffff) + 1
@@ -175,7 +181,7 @@ extension NVMeController {
 
     /// Reads and forgets: what the store cannot read it says. More than the largest transfer is several requests.
     private func verify(_ slot: Int, _ namespace: Int) {
-        guard let range = locate(slot, namespace) else { return complete(slot, .outOfRange) }
+        guard let range = locate(slot, namespace) else { return complete(slot, refusal(namespace)) }
         guard unsafe namespaces[namespace].memory == nil else { return complete(slot, .success) }
         unsafe slots[slot].byteCount = Int(min(range.upperBound - range.lowerBound, UInt64(Limit.transfer)))
         let bounce = unsafe makeBounce(slot)
@@ -195,7 +201,7 @@ extension NVMeController {
 
     private func writeZeroes(_ slot: Int, _ namespace: Int) {
         guard unsafe !namespaces[namespace].isReadOnly else { return complete(slot, .writeProtected) }
-        guard let range = locate(slot, namespace) else { return complete(slot, .outOfRange) }
+        guard let range = locate(slot, namespace) else { return complete(slot, refusal(namespace)) }
         let mayDeallocate = unsafe slots[slot].entry.dword12 >> 25 & 1 == 1
         if unsafe namespaces[namespace].isVolatile, mustBeDurable(slot) {
             unsafe slots[slot].ending = .flush
@@ -221,7 +227,7 @@ extension NVMeController {
         let list = unsafe scratch.assumingMemoryBound(to: DatasetRange.self)
         for place in 0..<count {
             guard unsafe namespaces[namespace].contains(list[place].first, UInt64(list[place].count)) else {
-                return complete(slot, .outOfRange)
+                return complete(slot, refusal(namespace))
             }
         }
         let shift = unsafe namespaces[namespace].blockShift
@@ -233,12 +239,18 @@ extension NVMeController {
         settle(slot)
     }
 
+    private func flush(_ slot: Int, _ namespace: Int) {
+        guard unsafe !namespaces[namespace].isFormatting else { return complete(slot, .formatInProgress) }
+        start(slot, namespace, .flush, 0, 0)
+    }
+
     private func flushAll(_ slot: Int) {
+        guard formatting == nil else { return complete(slot, .formatInProgress) }
         for place in 0..<namespaceCount { issue(slot, place, .flush, 0, 0) }
         settle(slot)
     }
 
-    /// Makes what was written to a namespace durable, now.
+    /// Makes what was written to a namespace durable, and waits for that.
     func flush(namespace: Int) -> StoreAnswer {
         guard let slot = takeSlot() else { return .failed(.resourceTemporarilyUnavailable) }
         defer { release(slot: slot) }

@@ -9,7 +9,7 @@ extension NVMeController {
     @discardableResult
     public func process(budget: Int = 64) -> Int {
         if asksForTracking { askForTracking() }
-        if shutdownIsDue || disableIsDue { finishDue() }
+        if !due.isEmpty { finishDue() }
         var done = 0
         if isRunning, !isPaused {
             let resets = resetCount
@@ -30,17 +30,23 @@ extension NVMeController {
         return done
     }
 
-    /// Goes on with a shutdown or a reset when no store has anything pending any more.
+    /// Goes on with a reset when nothing uses client memory any more, with a shutdown when no store has anything pending,
+    /// with a format when its namespaces' have not.
     @inline(never)
     private func finishDue() {
         if pendingSlots > 0 { reap(wait: false) }
-        guard pendingSlots == 0 else { return }
-        if disableIsDue { clear() } else { flushForShutdown() }
+        if due.contains(.disable) {
+            if !isUsingMemory { finishDisabling() }
+        } else if due.contains(.shutdown) {
+            if pendingSlots == 0 { flushForShutdown() }
+        } else {
+            beginFormat()
+        }
     }
 
     /// Everything the client asked for before is done, and becomes durable (NVMe 1.4, 7.6.2).
     private func flushForShutdown() {
-        shutdownIsDue = false
+        due.remove(.shutdown)
         // Nothing is pending, so there is one.
         guard let slot = takeSlot() else { return }
         unsafe slots[slot].entry = SubmissionEntry()
@@ -217,14 +223,17 @@ extension NVMeController {
 
     /// Completes what stores have done.
     ///
+    /// - Parameters:
+    ///   - wait: for something of each store.
+    ///   - formats: also for what is nothing but a format.
     /// - Returns: how many requests.
     @discardableResult
-    func reap(wait: Bool) -> Int {
+    func reap(wait: Bool, formats: Bool = false) -> Int {
         var count = 0
         for place in 0..<namespaceCount {
             let store = unsafe namespaces[place].store
             guard store.pendingCount > 0 else { continue }
-            store.reap(wait: wait) { [self] token, error in
+            store.reap(wait: wait && (formats || !isOnlyFormatting(place))) { [self] token, error in
                 count += 1
                 finished(token, error)
             }
@@ -232,16 +241,20 @@ extension NVMeController {
         return count
     }
 
-    /// Begins no command until ``resume()``; ``process(budget:)`` completes those under way. When it is not busy any more
-    /// nothing uses client memory.
+    /// Begins no command until ``resume()``; ``process(budget:)`` completes those under way. Until it has,
+    /// ``isUsingMemory``.
     public func pause() {
         isPaused = true
     }
 
     /// Whether some of the client memory in use can be had by copies only.
-    public var usesCopies: Bool { unsafe state.pointee.usesCopies }
+    public var usesCopies: Bool {
+        // A format began with other memory perhaps, and its completion is to come.
+        if formatting != nil, unsafe completions[0].isActive { findCompletions(0) }
+        return unsafe state.pointee.usesCopies
+    }
 
-    /// Waits for stores until nothing is under way, and tells the client of it.
+    /// Waits for stores until nothing uses client memory, and tells the client of what is done.
     public func finishPending() {
         drain()
         postStaged()
@@ -257,9 +270,15 @@ extension NVMeController {
     /// Whether stores have anything pending.
     public var isBusy: Bool { pendingSlots > 0 }
 
-    /// Waits until no store has anything pending.
-    func drain() {
-        while pendingSlots > 0, reap(wait: true) > 0 {}
+    /// Whether stores have anything pending but a format, which uses no client memory.
+    public var isUsingMemory: Bool {
+        let isFormatting = formatting.map { $0.phase != .waiting } ?? false
+        return pendingSlots > (isFormatting ? 1 : 0)
+    }
+
+    /// Waits until nothing uses client memory, or also for a format.
+    func drain(formats: Bool = false) {
+        while formats ? isBusy : isUsingMemory, reap(wait: true, formats: formats) > 0 {}
     }
 
     /// A store has completed one request of a command.

@@ -47,6 +47,7 @@ public final class NVMeController {
     var features: Features
     var events = AsyncEvents()
     var errorLog = ErrorLog()
+    var formatting: Formatting?
     let startTime = ContinuousClock.now
 
     /// A controller that is disabled.
@@ -154,7 +155,8 @@ public final class NVMeController {
     /// - Returns: why something could not be made durable.
     @discardableResult
     public func finish() -> Errno? {
-        finishPending()
+        drain(formats: true)
+        postStaged()
         if owesInterrupts { signalInterrupts() }
         var failure: Errno?
         for place in 0..<namespaceCount {
@@ -170,7 +172,7 @@ public final class NVMeController {
         resetCount &+= 1
     }
 
-    /// Its end, when no store has anything pending: no queues, no commands, no doorbells, default features.
+    /// Its end, when nothing uses client memory any more: no queues, no commands, no doorbells, default features.
     func clear() {
         isRunning = false
         activeCount = 0
@@ -189,8 +191,8 @@ public final class NVMeController {
         registers.isReady = false
         registers.hasFatalError = false
         registers.shutdownStatus = 0
-        shutdownIsDue = false
-        disableIsDue = false
+        due = []
+        forgetFormat()
         features = Features(configuration, namespaces: namespaceCount)
         features.canCache = canCache
         clearDoorbells()

@@ -12,6 +12,12 @@ struct Namespace {
     /// The store's bytes if it is memory.
     let memory: UnsafeMutableRawPointer?
     let capacity: UInt64
+    /// Its commands are refused.
+    var isFormatting = false {
+        didSet { reachable = isFormatting ? 0 : capacity }
+    }
+    /// Bytes that commands find: all, or none.
+    private var reachable: UInt64
 
     init(_ store: any BackingStore, blockShift: UInt64) {
         self.store = store
@@ -22,16 +28,17 @@ struct Namespace {
         minimumBlockSize = store.minimumBlockSize
         unsafe memory = store.bytes?.baseAddress
         capacity = store.byteCount
+        reachable = capacity
     }
 
     /// Logical blocks.
     var blockCount: UInt64 { capacity >> blockShift }
 
-    /// Whether `count` blocks from `first` on exist.
+    /// Whether `count` blocks from `first` on exist, and can be used now.
     @inline(__always)
     func contains(_ first: UInt64, _ count: UInt64) -> Bool {
         let (end, overflows) = first.addingReportingOverflow(count)
-        return !overflows && end <= blockCount
+        return !overflows && end <= reachable >> blockShift
     }
 
     /// Whether there can be blocks of this size: the store takes them, and has room for one.

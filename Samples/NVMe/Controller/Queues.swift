@@ -102,6 +102,10 @@ struct Slot {
         case flush
         /// What is left of a shutdown: nobody's command.
         case shutdown
+        /// A format goes on or is done.
+        case format
+        /// The write cache is off, and now empty.
+        case emptyCache
     }
 }
 

@@ -95,27 +95,33 @@ extension NVMeController {
         let wasEnabled = registers.isEnabled
         let oldShutdown = registers.configuration >> 14 & 3
         registers.configuration = value & 0x00ff_fff1
-        if registers.isEnabled, !wasEnabled {
-            if disableIsDue {
-                // Clients wait for CSTS.RDY to become 0. This one did not.
-                drain()
-                clear()
-            }
-            enable()
-        }
+        // Clients wait for CSTS.RDY to become 0. For one that did not the rest comes later.
+        if registers.isEnabled, !wasEnabled, !due.contains(.disable) { enable() }
         if !registers.isEnabled, wasEnabled {
             stop()
-            shutdownIsDue = false
+            due.remove(.shutdown)
             // Until then client memory is in use, and CSTS.RDY stays.
-            if pendingSlots > 0 { disableIsDue = true } else { clear() }
+            if isUsingMemory { due.insert(.disable) } else { clear() }
         }
         let shutdown = value >> 14 & 3
         if shutdown == 1 || shutdown == 2, oldShutdown != shutdown, registers.shutdownStatus == 0 {
-            registers.shutdownStatus = 1
-            isRunning = false
-            // The rest takes time, which the client's write is not made to wait for.
-            shutdownIsDue = true
+            shutDown()
         }
+    }
+
+    private func shutDown() {
+        registers.shutdownStatus = 1
+        isRunning = false
+        // The rest takes time, which the client's write is not made to wait for.
+        due.insert(.shutdown)
+    }
+
+    /// Nothing uses client memory any more: what the client asked for since it disabled the controller comes now.
+    func finishDisabling() {
+        let isShutdownDue = due.contains(.shutdown)
+        clear()
+        if registers.isEnabled { enable() }
+        if isShutdownDue { shutDown() }
     }
 
     /// CC.EN became 1 (NVMe 1.4, 7.6.1).
@@ -124,7 +130,7 @@ extension NVMeController {
         resetCount &+= 1
         registers.hasFatalError = false
         registers.shutdownStatus = 0
-        shutdownIsDue = false
+        due.remove(.shutdown)
         let pageSize = registers.configuration >> 7 & 0xf
         let arbitration = registers.configuration >> 11 & 7
         let commandSet = registers.configuration >> 4 & 7

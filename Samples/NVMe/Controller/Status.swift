@@ -40,6 +40,7 @@ extension Status {
     package static let writeProtected = Status(0, 0x20)
     package static let outOfRange = Status(0, 0x80)
     package static let capacityExceeded = Status(0, 0x81)
+    package static let formatInProgress = Status(0, 0x84, retry: true)
 
     // Command specific status.
     package static let invalidCompletionQueue = Status(1, 0x00)

@@ -78,15 +78,19 @@ extension NVMeController {
     /// The store's part of a command is over.
     func end(_ slot: Int) {
         let command = unsafe slots + slot
-        if unsafe command.pointee.ending == .shutdown {
+        switch unsafe command.pointee.ending {
+        case .shutdown:
             if unsafe command.pointee.resetCount == resetCount { registers.shutdownStatus = 2 }
             return release(slot: slot)
+        case .format: return endFormat(slot)
+        case .emptyCache: return endEmptyCache(slot)
+        case .none, .mark, .deliver, .compare, .flush: break
         }
         var status = unsafe command.pointee.status
         // The memory may be another client's by now.
         if status.isSuccess, unsafe command.pointee.resetCount == resetCount {
             switch unsafe command.pointee.ending {
-            case .shutdown: break
+            case .shutdown, .format, .emptyCache: break
             case .none:
                 if unsafe command.pointee.entry.opcode == NVMOpcode.write.rawValue { countWritten(slot) }
             case .mark:

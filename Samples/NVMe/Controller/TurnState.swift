@@ -11,8 +11,7 @@ struct TurnState {
     var shadow: ShadowDoorbells = ShadowDoorbells()
     var levelIsHigh: Bool = false
     var owesInterrupts: Bool = false
-    var shutdownIsDue: Bool = false
-    var disableIsDue: Bool = false
+    var due: Due = []
     var isPaused: Bool = false
     var usesCopies: Bool = false
     var mayReport: Bool = false
@@ -21,6 +20,17 @@ struct TurnState {
     var asksForTracking: Bool = true
 
     init() {}
+
+    /// What goes on when stores are done with what they were given before.
+    struct Due: OptionSet {
+        let rawValue: UInt8
+        /// A client asked for a shutdown.
+        static let shutdown = Due(rawValue: 1)
+        /// It disabled the controller.
+        static let disable = Due(rawValue: 2)
+        /// It had a namespace formatted.
+        static let format = Due(rawValue: 4)
+    }
 }
 
 extension NVMeController {
@@ -69,10 +79,10 @@ extension NVMeController {
         @inline(__always) get { unsafe state.pointee.owesInterrupts }
         @inline(__always) set { unsafe state.pointee.owesInterrupts = newValue }
     }
-    /// A client asked for a shutdown that is not complete.
-    var shutdownIsDue: Bool {
-        @inline(__always) get { unsafe state.pointee.shutdownIsDue }
-        @inline(__always) set { unsafe state.pointee.shutdownIsDue = newValue }
+    /// What waits for stores.
+    var due: TurnState.Due {
+        @inline(__always) get { unsafe state.pointee.due }
+        @inline(__always) set { unsafe state.pointee.due = newValue }
     }
     /// Entries that wait to be written to their completion queue.
     var stagedCount: Int {
@@ -88,11 +98,6 @@ extension NVMeController {
     var asksForTracking: Bool {
         @inline(__always) get { unsafe state.pointee.asksForTracking }
         @inline(__always) set { unsafe state.pointee.asksForTracking = newValue }
-    }
-    /// A client disabled the controller, and stores are not done yet.
-    var disableIsDue: Bool {
-        @inline(__always) get { unsafe state.pointee.disableIsDue }
-        @inline(__always) set { unsafe state.pointee.disableIsDue = newValue }
     }
     /// No command is begun for the time being.
     var isPaused: Bool {

@@ -144,7 +144,7 @@ package final class NVMeDevice: Device, Host {
         // The server sends the client no messages while it waits to be told.
         if controller.usesCopies { controller.finishPending() }
         // Other controllers on this thread are not made to wait for slow stores.
-        isQuiescing = controller.isBusy
+        isQuiescing = controller.isUsingMemory
         if isQuiescing { return .pending }
         controller.resume()
         return .quiesced
@@ -152,7 +152,7 @@ package final class NVMeDevice: Device, Host {
 
     /// To be called after the controller's turns: tells the server when the device is quiesced, if it waits for that.
     package func continueQuiescing() {
-        guard isQuiescing, let controller = controllerStorage, !controller.isBusy else { return }
+        guard isQuiescing, let controller = controllerStorage, !controller.isUsingMemory else { return }
         isQuiescing = false
         controller.resume()
         // What could not be carried out has been answered with an error.
