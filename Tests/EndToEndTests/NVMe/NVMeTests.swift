@@ -129,6 +129,33 @@ struct NVMeTests {
         #expect(store.pendingCount == 0)
     }
 
+    /// Neither a change of memory nor the client's end waits for a format, which goes on under the next client.
+    @Test(arguments: [MemoryWay.legacy, .legacyMessages])
+    func formatGoesOn(_ way: MemoryWay) throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        store.isHeld = true
+        try NVMeUnderTest.run(way, [store], .path) { host, rig in
+            try rig.enable()
+            try rig.createQueues()
+            var format = rig.io(0x80)
+            format.dword10 = 1
+            try rig.submit(format, to: 0)
+            #expect(try rig.admin(6, 1) == 0)
+            // Were it waited for, the store would be let go.
+            let extra = try DMAMemory(count: 1 << 20)
+            try rig.client.map(extra, at: 0x20_0000_0000, sharing: way.sharing)
+            #expect(try rig.call(rig.io(2), on: 1) == 0x84)
+            rig.client.close()
+            let next = try host.connect(.patient)
+            defer { next.close() }
+            let second = try Rig(next, way)
+            try second.enable()
+            try second.createQueues()
+            #expect(try second.call(second.io(2), on: 1) == 0x84)
+        }
+        #expect(store.pendingCount == 1)
+    }
+
     /// The file becomes shorter while it is served.
     @Test func truncatedFile() throws {
         let path = "/tmp/nvme-\(getpid())-\(UInt64.random(in: 0 ... .max))"
