@@ -64,6 +64,9 @@ member() { sed "s/.*\"$1\": \([0-9.]*\).*/\1/"; }
 # The time that the server has run, nanoseconds.
 server_time() { cut -d ' ' -f 1 "/proc/$server/schedstat"; }
 
+# A namespace that was never written to is one page of zeros, which is read from the nearest cache.
+"$programs/nvme-client" verify "$work/socket" --mode "$mode" --seed 1 --write >"$work/output"
+
 printf '%-11s  %5s  %9s  %8s  %8s  %8s  %22s\n' '4 KiB' depth IOPS 'p50, us' 'p99, us' 'max, us' 'server, ns a command'
 for pattern in randread randwrite; do
     for depth in 1 32; do
