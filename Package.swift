@@ -62,7 +62,8 @@ let package = Package(
             ]),
         module("Client", ["CLinux", "VFIOUserWire", "VFIOUserSystem", "VFIOUserTransport"]),
         .target(
-            name: "VFIOUserShim", dependencies: ["CVFIOUser", "CShim", "VFIOUserServer", systemPackage],
+            name: "VFIOUserShim",
+            dependencies: ["CVFIOUser", "CShim", "CLinux", "VFIOUserServer", systemPackage],
             path: "Sources/Shim", exclude: ["exports.map", "Link"], swiftSettings: strict,
             linkerSettings: [
                 .unsafeFlags([

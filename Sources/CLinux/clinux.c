@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "clinux.h"
 
-#include <errno.h>
 #include <string.h>
 
 struct clx_received clx_receive(int socket, void *buffer, size_t length, int flags,

@@ -1,3 +1,4 @@
+internal import CLinux
 public import SystemPackage
 internal import VFIOUserAddressSpace
 
@@ -109,7 +110,13 @@ extension DeviceServer {
     ///
     /// - Throws: `EINVAL` no such vector, `ENOENT` the client has not enabled it, otherwise what writing its eventfd gave.
     public func triggerInterrupt(_ vector: UInt32) throws(Errno) {
-        try interrupts.trigger(vector)
+        let result = clx_signal(try interruptEventFD(vector))
+        if result < 0 { throw Errno(rawValue: -result) }
+    }
+
+    /// The eventfd that ``triggerInterrupt(_:)`` signals; it stays the server's. Throws as that, but for writing.
+    package func interruptEventFD(_ vector: UInt32) throws(Errno) -> CInt {
+        try interrupts.eventFD(of: vector)
     }
 
     /// Takes back the signal of interrupt `vector`, for whose cause there is none any more, if the client has not

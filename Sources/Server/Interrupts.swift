@@ -80,23 +80,22 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
     func trigger(_ kind: InterruptKind, _ index: Int) throws(Errno) {
         let slot = base(of: kind) + index
         guard index >= 0, slot < count + Self.extra else { throw .invalidArgument }
-        try signal(slot)
+        let result = clx_signal(try eventFD(in: slot))
+        if result < 0 { throw Errno(rawValue: -result) }
     }
 
-    /// ``trigger(_:_:)`` of the shared vectors.
+    /// The eventfd of a shared vector. Throws as ``trigger(_:_:)``.
     @inline(__always)
-    func trigger(_ vector: UInt32) throws(Errno) {
+    func eventFD(of vector: UInt32) throws(Errno) -> CInt {
         guard vector < count else { throw .invalidArgument }
-        try signal(Int(vector))
+        return try eventFD(in: Int(vector))
     }
 
     @inline(__always)
-    private func signal(_ slot: Int) throws(Errno) {
+    private func eventFD(in slot: Int) throws(Errno) -> CInt {
         let eventFD = unsafe slots[slot]
         guard eventFD >= 0 else { throw .noSuchFileOrDirectory }
-        var one: UInt64 = 1
-        let written = unsafe write(eventFD, &one, 8)
-        if written < 0 { throw Errno(rawValue: errno) }
+        return eventFD
     }
 
     /// Takes back what the eventfd of a shared vector counts, if the client has not read it; whether it had not.

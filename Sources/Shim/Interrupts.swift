@@ -1,6 +1,7 @@
 // swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 // These functions are documented in the header they implement.
 
+internal import CLinux
 public import CVFIOUser
 internal import SystemPackage
 internal import VFIOUserServer
@@ -28,6 +29,9 @@ public func vfu_setup_irq_state_callback(
 @_cdecl("vfu_irq_trigger") @implementation
 public func vfu_irq_trigger(_ vfu_ctx: OpaquePointer!, _ subindex: UInt32) -> CInt {
     unsafe ContextBlock.withServer(of: vfu_ctx) { server in
-        result { () throws(Errno) in try server.triggerInterrupt(subindex) }
+        result { () throws(Errno) in
+            let result = clx_signal(try server.interruptEventFD(subindex))
+            if result < 0 { throw Errno(rawValue: -result) }
+        }
     }
 }
