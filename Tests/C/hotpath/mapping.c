@@ -90,6 +90,49 @@ TEST(lowest_free_among_many) { table("table-lowest-full", VFU_IOVA_OPAQUE, 0, tr
 TEST(server_address) { table("table-address-empty", VFU_IOVA_SERVER_ADDRESS, 0, false); }
 TEST(server_address_among_many) { table("table-address-full", VFU_IOVA_SERVER_ADDRESS, 0, true); }
 
+static int come_and_go_as_dma(struct session *s)
+{
+    const struct vfio_user_dma_map map = {
+        .argsz = sizeof(map),
+        .flags = DMA_RW,
+        .offset = (MOST - 1) * PS,
+        .addr = SPARE,
+        .size = PS,
+    };
+    const struct vfio_user_dma_unmap unmap = {.argsz = sizeof(unmap), .addr = SPARE, .size = PS};
+
+    if (!carried_out(s, VFIO_USER_DMA_MAP, &map, sizeof(map), guest)) {
+        return -1;
+    }
+    return carried_out(s, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap), -1) ? 0 : -1;
+}
+
+/* By DMA_MAP and DMA_UNMAP, without address spaces. */
+static void dma_table(const char *name, bool full)
+{
+    struct session *s = new_session();
+
+    assert_int_equal(vfu_setup_device_dma(s->ctx, MOST, NULL, NULL), 0);
+    realize(s);
+    connect_client(s);
+    guest = guest_file(MOST * PS);
+    for (uint64_t i = 0; full && i < MOST - 1; i++) {
+        const uint64_t page = i * 40503 % (MOST - 1);
+
+        dma_map(s, DMA_RW, page * PS, IOVA + page * PS, PS, guest);
+    }
+    measure(s, name, come_and_go_as_dma);
+    if (counts_syscalls()) {
+        /* To map: receive, fstat, mmap, madvise, close, send; to unmap: receive, send, munmap; and one to spare. */
+        assert_true(syscalls() <= 10 * ROUNDS);
+    }
+    end_session(s);
+    close(guest);
+}
+
+TEST(dma) { dma_table("table-dma-empty", false); }
+TEST(dma_among_many) { dma_table("table-dma-full", true); }
+
 static int copy_mapping(struct session *s)
 {
     const struct vfio_user_iommufd_ioas_copy copy = {
@@ -133,6 +176,8 @@ int test_mapping(void)
         CASE(lowest_free_among_many),
         CASE(server_address),
         CASE(server_address_among_many),
+        CASE(dma),
+        CASE(dma_among_many),
         CASE(copy_of_a_gibibyte),
     };
     return RUN(tests);

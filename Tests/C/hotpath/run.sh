@@ -43,4 +43,4 @@ timeout -k 5 300 valgrind --tool=callgrind --callgrind-out-file="$work/profile" 
 find "$work" -name 'profile.*' | sort -V | while read -r profile; do
     awk -f "$here/references.awk" "$profile"
 done >"$work/references"
-awk -v tests="$(grep -c '^ok ' "$work/output")" -v comparisons=8 -f "$here/verdict.awk" "$work/references"
+awk -v tests="$(grep -c '^ok ' "$work/output")" -v comparisons=9 -f "$here/verdict.awk" "$work/references"
