@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Synchronization
 package import SystemPackage
 internal import VFIOUserSystem
@@ -116,15 +117,18 @@ package struct DirtyReport: ~Copyable {
         wordsLeft -= UInt64(count)
     }
 
-    /// Fetches and clears words, eight at a time where all are clean.
+    /// Fetches and clears words. Most are clean: they are looked at eight at a time, and all zeros are written at once.
     private static func take(_ words: DirtyWords, _ count: Int, to target: UnsafeMutableRawPointer) {
+        _ = unsafe memset(target, 0, count &* 8)
         var index = 0
         while index &+ 8 <= count {
             var found: UInt64 = 0
             for place in index..<index &+ 8 { found |= unsafe words[place].load(ordering: .relaxed) }
-            for place in index..<index &+ 8 {
-                let word = found == 0 ? 0 : unsafe take(words + place)
-                unsafe target.storeBytes(of: word, toByteOffset: place &* 8, as: UInt64.self)
+            if found != 0 {
+                for place in index..<index &+ 8 {
+                    let word = unsafe take(words + place)
+                    unsafe target.storeBytes(of: word, toByteOffset: place &* 8, as: UInt64.self)
+                }
             }
             index &+= 8
         }
