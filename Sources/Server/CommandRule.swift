@@ -25,26 +25,30 @@ struct CommandRule {
     var quiesce = Quiesce.never
     /// Whether it is carried out in the migration states STOP and STOP_COPY.
     var worksStopped = false
+    /// Whether it may be carried out while an answer of the client's is awaited.
+    var worksWaiting = false
 
     static let unknown = CommandRule()
 
-    private init(quiesce: Quiesce = .never, worksStopped: Bool = false) {
+    private init(quiesce: Quiesce = .never, worksStopped: Bool = false, worksWaiting: Bool = false) {
         self.quiesce = quiesce
         self.worksStopped = worksStopped
+        self.worksWaiting = worksWaiting
     }
 
     init(_ command: Command) {
         switch command {
         case .dmaMap, .dmaUnmap: self.init(quiesce: .memory)
-        case .regionRead: self.init(worksStopped: true)
-        case .regionWrite: self.init(quiesce: .configuration, worksStopped: true)
-        case .regionWriteMulti: self.init(quiesce: .configurationBatch, worksStopped: true)
+        case .regionRead: self.init(worksStopped: true, worksWaiting: true)
+        case .regionWrite: self.init(quiesce: .configuration, worksStopped: true, worksWaiting: true)
+        case .regionWriteMulti:
+            self.init(quiesce: .configurationBatch, worksStopped: true, worksWaiting: true)
         case .deviceReset: self.init(quiesce: .always)
         case .deviceFeature: self.init(quiesce: .feature, worksStopped: true)
         case .migDataRead: self.init(worksStopped: true)
-        case .version, .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo,
-            .deviceSetIRQs, .dmaRead, .dmaWrite, .migDataWrite:
-            self.init()
+        case .deviceGetInfo, .deviceGetRegionInfo, .deviceGetRegionIOFDs, .deviceGetIRQInfo, .deviceSetIRQs:
+            self.init(worksWaiting: true)
+        case .version, .dmaRead, .dmaWrite, .migDataWrite: self.init()
         case .ioasDestroy, .ioasUnmap, .attachPT, .detachPT: self.init(quiesce: .addressSpaces)
         case .ioasMap: self.init(quiesce: .addressSpace(at: 8))
         case .ioasCopy: self.init(quiesce: .addressSpace(at: 12))

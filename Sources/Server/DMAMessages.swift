@@ -8,11 +8,11 @@ internal import VFIOUserWire
 /// Access to client memory by asking the client: DMA_READ and DMA_WRITE, for memory that came without a descriptor.
 ///
 /// One command is outstanding at a time; the call waits for its reply. Requests of the client that arrive meanwhile
-/// on the same socket are kept for later.
+/// on the same socket are kept for later, or some of them answered: ``DeviceServer/answersWhileWaiting``.
 extension DeviceServer {
     /// Reads `count` bytes of client memory into `target`.
     ///
-    /// - Throws: `EBUSY` a quiesce is pending; what the client answered; `EINVAL`, `EPROTO` a reply that does not fit the
+    /// - Throws: `EBUSY` a quiesce is pending, or another such access waits for its answer; what the client answered; `EINVAL`, `EPROTO` a reply that does not fit the
     ///   command; `ENOTCONN` the client is gone, and everything of it has been removed.
     func readByMessage(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(Errno) {
         var done = 0
@@ -46,7 +46,7 @@ extension DeviceServer {
 
     /// Bytes of the next piece of a transfer.
     private func next(_ remaining: Int) throws(Errno) -> Int {
-        guard case .none = pending else { throw .resourceBusy }
+        guard case .none = pending, !isAnsweringWhileWaiting else { throw .resourceBusy }
         guard let limit = connection?.maxTransfer else { throw .socketNotConnected }
         return min(limit, remaining)
     }
@@ -175,6 +175,11 @@ extension DeviceServer {
             switch messages.head(at: offset) {
             case .message(let header, let length):
                 if !header.flags.isCommand || messages !== inbound { return (header, offset, length) }
+                if offset == 0, try answerWhileWaiting(header, length: length) {
+                    // However many there are, the answer must come in time.
+                    guard !patience.isOver else { try lostWhileWaiting() }
+                    continue
+                }
                 warnOfCrossing()
                 offset += length
             case .malformed(let header):
@@ -195,6 +200,25 @@ extension DeviceServer {
                 }
             }
         }
+    }
+
+    /// Carries out a request that has crossed a command, the first of all received, if it can be now.
+    ///
+    /// - Returns: whether it was, and has gone. If not, it and all behind it are for later.
+    private func answerWhileWaiting(_ header: MessageHeader, length: Int) throws(Errno) -> Bool {
+        guard answersWhileWaiting, !isProcessing, let command = Command(rawValue: header.command) else {
+            return false
+        }
+        let rule = CommandRule(command)
+        guard rule.worksWaiting, !needsQuiesce(rule, length: length) else { return false }
+        let serial = connectionSerial
+        isAnsweringWhileWaiting = true
+        defer { isAnsweringWhileWaiting = false }
+        _ = try carryOut(header, length: length)
+        try flush(to: serial)
+        // The device, or the reply, may have found the client gone.
+        guard serial == connectionSerial, !isQuiescing else { throw .socketNotConnected }
+        return true
     }
 
     /// The client went while its reply was awaited: removes everything of it, or begins to.

@@ -174,7 +174,7 @@ extension DeviceServer {
 
     /// Sends the replies gathered so far, unless that connection is gone. If it turns out to be gone now, its client's
     /// state is removed, or that is started.
-    private func flush(to serial: UInt64) throws(Errno) {
+    func flush(to serial: UInt64) throws(Errno) {
         guard serial == connectionSerial, !outbound.isEmpty else { return }
         do throws(Errno) {
             try outbound.flush(to: output)

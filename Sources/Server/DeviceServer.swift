@@ -38,6 +38,19 @@ public final class DeviceServer {
     var logSink: ((LogLevel, String) -> Void)?
     var logThreshold = LogLevel.error
 
+    /// Whether the client's accesses to regions, its questions and its settings of interrupts are carried out while an
+    /// answer to DMA_READ or DMA_WRITE is awaited, instead of being kept until it has come. `false` unless set.
+    ///
+    /// For clients that answer nothing while they wait for a reply themselves: QEMU, whose processors hold a lock during
+    /// an access to a BAR that the answers need. Without this the two wait for each other until one gives up.
+    ///
+    /// The device must be ready for it: ``Device/read(_:at:into:on:)``, ``Device/write(_:at:from:on:)`` and
+    /// ``Device/interruptsMasked(_:vectors:masked:on:)`` may be called in the middle of its access to client memory, if
+    /// that was not begun in a method of the device. What they do to memory that is reached by messages fails with
+    /// `EBUSY`. A request that needs the device quiesced waits nonetheless, as do all behind it. Without effect on a
+    /// connection with a second socket.
+    public var answersWhileWaiting = false
+
     /// Whether the server's calls wait.
     public let waitingMode: WaitingMode
     let endpoint: Endpoint
@@ -76,6 +89,9 @@ public final class DeviceServer {
     var connectionSerial: UInt64 = 0
 
     // MARK: Requests
+
+    /// Whether a request is carried out while an answer of the client's is awaited.
+    var isAnsweringWhileWaiting = false
 
     /// What waits for the device to quiesce.
     enum PendingWork { case none, request, disconnect }

@@ -11,6 +11,9 @@ package struct Patience {
     /// - Parameter limit: milliseconds; `nil`: for ever.
     package init(_ limit: Int?) { deadline = limit.map { Self.milliseconds() + $0 } }
 
+    /// Whether time is up.
+    package var isOver: Bool { deadline.map { Self.milliseconds() >= $0 } ?? false }
+
     /// Waits until a descriptor can be read, or written, or its peer has gone.
     ///
     /// - Returns: false when time was up before.
