@@ -25,6 +25,8 @@ package final class FakeHost: Host {
     package private(set) var written: [(UInt64, Int)] = []
     /// The copy by message that this counts down to finds the client gone.
     package var failingCopies = 0
+    /// Writes to registers that the client makes in the middle of the next copies, one in each.
+    package var crossingWrites: [(offset: Int, value: UInt32)] = []
     package weak var controller: NVMeController?
 
     package init() {
@@ -68,7 +70,8 @@ package final class FakeHost: Host {
     }
 
     package func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
-        guard !fails(), let place = place(address, count), !overlaps(hidden, address, count) else {
+        guard !fails(), let place = place(address, count), !overlaps(hidden, address, count), !isReset()
+        else {
             return false
         }
         unsafe target.copyMemory(from: memory + place, byteCount: count)
@@ -77,7 +80,7 @@ package final class FakeHost: Host {
 
     package func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
         guard !fails(), let place = place(address, count), !overlaps(hidden, address, count),
-            !overlaps(readOnly, address, count)
+            !overlaps(readOnly, address, count), !isReset()
         else { return false }
         unsafe (memory + place).copyMemory(from: source, byteCount: count)
         return true
@@ -94,6 +97,16 @@ package final class FakeHost: Host {
         guard failingCopies == 0 else { return false }
         controller?.reset()
         return true
+    }
+
+    /// The client writes a register, and reads its way around; whether that reset the controller.
+    private func isReset() -> Bool {
+        guard let controller, !crossingWrites.isEmpty else { return false }
+        let resets = controller.resetCount
+        let write = crossingWrites.removeFirst()
+        controller.writeRegister(write.offset, write.value)
+        for offset in stride(from: 0, to: 0x40, by: 4) { _ = controller.readRegister(offset) }
+        return controller.resetCount != resets
     }
 
     package func wrote(_ address: UInt64, _ count: Int) { written.append((address, count)) }

@@ -62,6 +62,7 @@ package final class Play {
         late.isHeld = false
         late.failure = nil
         host.failingCopies = 0
+        host.crossingWrites = []
         // A reset that waits for the store ends, and so does a format: commands of before, zeros, a flush.
         for _ in 0..<6 { controller.process() }
         host.mode = .direct
@@ -115,7 +116,7 @@ package final class Play {
     // MARK: What bytes mean
 
     private func step() {
-        switch input.byte() % 24 {
+        switch input.byte() % 25 {
         case 0...8: command()
         case 9, 10: createQueues()
         case 11...14: controller.process()
@@ -126,6 +127,7 @@ package final class Play {
         case 20: changeMemory()
         case 21: host.failingCopies = Int(input.byte() % 8)
         case 22: late.isHeld = input.byte() & 1 == 0
+        case 23: host.crossingWrites = (0..<Int(input.byte() & 3)).map { _ in registerWrite() }
         default: late.failure = [nil, nil, .ioError, .noSpace][Int(input.byte() & 3)]
         }
     }
@@ -183,16 +185,20 @@ package final class Play {
     }
 
     private func register() {
+        let write = registerWrite()
+        controller.writeRegister(write.offset, write.value)
+        _ = controller.readRegister(Int(input.byte()) * 4)
+        // Another queue than the one that commands are put into is no use for long.
+        if controller.readRegister(0x1c) & 1 == 0 || input.byte() & 3 == 0 { enable() }
+    }
+
+    private func registerWrite() -> (offset: Int, value: UInt32) {
         let offsets = [
             0x0c, 0x10, 0x14, 0x14, 0x24, 0x28, 0x2c, 0x30, 0x34, 0x1000, 0x1008, 0x100c, 0x20, 0x1ffc,
         ]
         let offset = offsets[Int(input.byte()) % offsets.count]
         let values: [UInt32] = [0x0046_0001, 0, 0x0046_4001, 0x0046_0081, 0x0046_8001]
-        let value = offset == 0x14 ? values[Int(input.byte()) % values.count] : input.value32()
-        controller.writeRegister(offset, value)
-        _ = controller.readRegister(Int(input.byte()) * 4)
-        // Another queue than the one that commands are put into is no use for long.
-        if controller.readRegister(0x1c) & 1 == 0 || input.byte() & 3 == 0 { enable() }
+        return (offset, offset == 0x14 ? values[Int(input.byte()) % values.count] : input.value32())
     }
 
     /// As a server does: the device is quiesced, memory changes, the device is told.

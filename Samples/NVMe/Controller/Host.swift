@@ -31,7 +31,8 @@ public struct MemoryWindow {
 
 /// What a controller needs of the machine around it: client memory and interrupts.
 ///
-/// Calls that copy may find that the client has gone, and then call ``NVMeController/reset()`` before they return.
+/// Calls that copy may find that the client has gone, and then call ``NVMeController/reset()`` before they return; and
+/// they may have the client read and write registers. They fail if the controller was reset by the one or the other.
 public protocol Host: AnyObject {
     /// The window that an address is in. It holds until client memory changes, which the controller is told of by
     /// ``NVMeController/memoryChanged()``.

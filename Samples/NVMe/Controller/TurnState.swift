@@ -55,7 +55,7 @@ extension NVMeController {
         @inline(__always) set { unsafe state.pointee.isRunning = newValue }
     }
     /// Counts resets, so that whoever called out notices one.
-    var resetCount: UInt64 {
+    package var resetCount: UInt64 {
         @inline(__always) get { unsafe state.pointee.resetCount }
         @inline(__always) set { unsafe state.pointee.resetCount = newValue }
     }

@@ -3,6 +3,10 @@ package import VFIOUserServer
 
 /// The controller as a PCI device: BAR0 with registers and doorbells, BAR4 with the tables of MSI-X.
 ///
+/// Where client memory is reached by messages, registers may be read and written in the middle of that, as QEMU answers
+/// no message while one of its processors waits for an access. The controller allows it between any two of its steps; what
+/// it was doing when such a write resets it has failed.
+///
 /// Unsafe inside: pointers go to and from the controller and the server's client memory, each with its length.
 @safe
 package final class NVMeDevice: Device, Host {
@@ -69,6 +73,8 @@ package final class NVMeDevice: Device, Host {
         try server.setInterruptCount(.intx, 1)
         try server.setInterruptCount(.msix, UInt32(configuration.vectors))
         try server.enableDMA()
+        // For QEMU with memory that it does not share: see the class.
+        server.answersWhileWaiting = true
         unsafe memoryStorage.pointee = server.clientMemory
         return controller
     }
@@ -207,23 +213,26 @@ package final class NVMeDevice: Device, Host {
     }
 
     package func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
-        guard let server = unsafe server else { return false }
+        guard let server = unsafe server, let controller = controllerStorage else { return false }
+        let resets = controller.resetCount
         var done = 0
         while done < count {
             let part = min(count - done, Self.largestReply)
             let buffer = unsafe UnsafeMutableRawBufferPointer(start: target + done, count: part)
-            guard (try? unsafe server.readMemory(at: address &+ UInt64(done), into: buffer)) != nil else {
-                return false
-            }
+            guard (try? unsafe server.readMemory(at: address &+ UInt64(done), into: buffer)) != nil,
+                controller.resetCount == resets
+            else { return false }
             done += part
         }
         return true
     }
 
     package func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
-        guard let server = unsafe server else { return false }
+        guard let server = unsafe server, let controller = controllerStorage else { return false }
+        let resets = controller.resetCount
         let buffer = unsafe UnsafeRawBufferPointer(start: source, count: count)
-        return (try? unsafe server.writeMemory(at: address, from: buffer)) != nil
+        guard (try? unsafe server.writeMemory(at: address, from: buffer)) != nil else { return false }
+        return controller.resetCount == resets
     }
 
     package var tracksWrites: Bool { memory?.isTracked ?? false }
