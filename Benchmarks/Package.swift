@@ -50,6 +50,9 @@ let package = Package(
             path: "Samples/NVMe/Stores", swiftSettings: experimental),
 
         .executableTarget(
+            name: "Device", dependencies: ["VFIOUserServer", systemPackage], path: "Turns/Device",
+            swiftSettings: experimental),
+        .executableTarget(
             name: "Library",
             dependencies: [
                 "CLinux", "NVMeController", "NVMeStores", "VFIOUserAddressSpace", "VFIOUserServer",
