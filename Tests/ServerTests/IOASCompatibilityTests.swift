@@ -30,6 +30,18 @@ import VFIOUserWire
         #expect(file.descriptorCount() == 1)
     }
 
+    /// Neither GET nor SET nor CLEAR: nothing changes.
+    @Test func unknownOperations() throws {
+        let session = try IOASSession(features: .all)
+        let id = try session.allocate()
+        _ = try session.succeed(.compatIOAS, CompatIOAS(.set, ioasID: id))
+        for operation in [3, 0x80, .max] as [UInt32] {
+            let request = bytes(UInt32(16), UInt32(0), operation, id)
+            #expect(try session.call(.compatIOAS, request, []).error == .invalidArgument)
+        }
+        #expect(try session.error(of: .compatIOAS, CompatIOAS(.get)) == nil)
+    }
+
     /// Section 7.10.
     @Test func bothWays() throws {
         let session = try IOASSession(features: .all)
