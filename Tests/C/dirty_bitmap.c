@@ -141,6 +141,7 @@ TEST(bad_unmaps_with_a_bitmap)
     unmap_fails(s, A, A_SIZE, 1 << 24, 8, EINVAL);
     unmap_fails(s, A + PS, PS, PS, 8, ENOTSUP);
     unmap_fails(s, 0x1000000, PS, PS, 8, ENOENT);
+    unmap_fails(s, A, 0, PS, 8, ENOENT);
     unmap_fails(s, B, B_SIZE, PS, 8, EINVAL);
     unmap_fails(s, A, A_SIZE, PS, 0, EINVAL);
     unmap_fails(s, A, A_SIZE, PS, 7, EINVAL);
