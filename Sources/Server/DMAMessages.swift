@@ -214,7 +214,8 @@ extension DeviceServer {
         let serial = connectionSerial
         isAnsweringWhileWaiting = true
         defer { isAnsweringWhileWaiting = false }
-        _ = try carryOut(header, length: length)
+        // What it fails with is not the fault of the access to memory, whose answer is still to come.
+        do throws(Errno) { _ = try carryOut(header, length: length) } catch { requestError = error }
         try flush(to: serial)
         // The device, or the reply, may have found the client gone.
         guard serial == connectionSerial, !isQuiescing else { throw .socketNotConnected }

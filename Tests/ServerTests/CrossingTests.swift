@@ -193,6 +193,24 @@ import VFIOUserWire
         #expect(!session.server.isAttached)
     }
 
+    /// A reply that cannot be sent, for its descriptor is none, is no failure of the access to memory.
+    @Test func replyThatCannotBeSent() throws {
+        let session = try session {
+            try $0.setRegion(
+                .bar2,
+                Region(
+                    size: 4096, flags: [.readWrite, .memory], file: FileDescriptor(rawValue: 1 << 20),
+                    mappableAreas: [Region.Area(offset: 0, size: 4096)]))
+        }
+        let info = bytes(UInt32(64), UInt32(0), UInt32(2), UInt32(0), UInt64(0), UInt64(0))
+        try session.peer.request(.deviceGetRegionInfo, info)
+        try session.peer.send(dmaReadReply(id: 1, 0x1000, [5]))
+        #expect(try session.server.readClient(0x1000, 1) == [5])
+        #expect(session.server.lastRequestError == .badFileDescriptor)
+        #expect(try session.peer.receive().header.command == Command.dmaRead.rawValue)
+        #expect(session.peer.isQuiet && session.server.isAttached)
+    }
+
     /// Descriptors of a request that crosses reach it.
     @Test func descriptors() throws {
         let session = try session { try $0.setInterruptCount(.msix, 2) }
