@@ -12,8 +12,9 @@ internal import VFIOUserWire
 extension DeviceServer {
     /// Reads `count` bytes of client memory into `target`.
     ///
-    /// - Throws: `EBUSY` a quiesce is pending, or another such access waits for its answer; what the client answered; `EINVAL`, `EPROTO` a reply that does not fit the
-    ///   command; `ENOTCONN` the client is gone, and everything of it has been removed.
+    /// - Throws: `EBUSY` a quiesce is pending, or another such access waits for its answer; what the client answered;
+    ///   `EINVAL`, `EPROTO` a reply that does not fit the command; `ENOTCONN` the client is gone, and everything of it has
+    ///   been removed.
     func readByMessage(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(Errno) {
         var done = 0
         while done < count {
