@@ -44,7 +44,6 @@ public func vfu_pci_add_capability(
 ) -> Int {
     do throws(Errno) {
         guard let data = unsafe data else { throw .invalidArgument }
-        let space = unsafe try server(vfu_ctx).configurationSpace()
         let flags = CapabilityFlags(rawValue: flags)
         let isExtended = flags.contains(.extended)
         // The caller's buffer holds the capability's header, and then as many bytes as that says.
@@ -52,6 +51,13 @@ public func vfu_pci_add_capability(
         let size = try? ConfigSpace.capabilitySize(
             of: unsafe RawSpan(_unsafeStart: data, byteCount: head), extended: isExtended)
         let bytes = unsafe RawSpan(_unsafeStart: data, byteCount: size ?? head)
+        guard let space = unsafe try? server(vfu_ctx).configurationSpace() else {
+            // There is no room yet; whatever else is wrong with the capability is said before that.
+            let none = ConfigSpace(kind: .conventional)
+            let place = Int(RegionIndex.configuration.rawValue)
+            unsafe none.hasCallback = device(vfu_ctx).regionAccess[place] != nil
+            return try none.addCapability(bytes, at: none.size, flags: flags)
+        }
         return try space.addCapability(bytes, at: pos, flags: flags)
     } catch {
         return Int(failure(error))
