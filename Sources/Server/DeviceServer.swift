@@ -144,7 +144,7 @@ public final class DeviceServer {
         guard vectors <= InterruptTable.largestCount else { throw .noMemory }
         let configurationSize = regions[Int(RegionIndex.configuration.rawValue)].size
         if configuration == nil {
-            try makeConfigurationSpace(size: configurationSize == 0 ? 256 : Int(configurationSize))
+            try makeConfigurationSpace(size: Int(clamping: configurationSize))
         }
         interrupts.reset(count: vectors)
         realizeConfigurationSpace()

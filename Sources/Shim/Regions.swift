@@ -13,7 +13,7 @@ public func vfu_setup_region(
     _ offset: UInt64
 ) -> CInt {
     result { () throws(Errno) in
-        guard unsafe (mmap_areas == nil) == (nr_mmap_areas == 0), size >= 0,
+        guard unsafe (mmap_areas == nil) == (nr_mmap_areas == 0),
             let index = UInt32(exactly: region_idx).flatMap(RegionIndex.init)
         else { throw .invalidArgument }
         var areas: [Region.Area] = []
@@ -24,7 +24,7 @@ public func vfu_setup_region(
             unsafe areas.append(Region.Area(offset: start, size: UInt64(UInt(bitPattern: area.iov_len))))
         }
         let region = unsafe Region(
-            size: UInt64(size), flags: Region.Flags(rawValue: UInt32(bitPattern: flags)),
+            size: UInt64(UInt(bitPattern: size)), flags: Region.Flags(rawValue: UInt32(bitPattern: flags)),
             isHandled: region_access != nil, file: fd == -1 ? nil : FileDescriptor(rawValue: fd),
             fileOffset: offset, mappableAreas: areas)
         unsafe try server(vfu_ctx).setRegion(index, region)
@@ -38,13 +38,12 @@ public func vfu_create_ioeventfd(
     _ flags: UInt32, _ datamatch: UInt64, _ shadow_fd: CInt, _ shadow_offset: Int
 ) -> CInt {
     result { () throws(Errno) in
-        guard let index = RegionIndex(rawValue: region_idx), gpa_offset >= 0, shadow_offset >= 0 else {
-            throw .invalidArgument
-        }
+        guard let index = RegionIndex(rawValue: region_idx) else { throw .invalidArgument }
         unsafe try server(vfu_ctx).addIOEventFD(
             IOEventFD(
-                file: fd, offset: UInt64(gpa_offset), size: size, flags: flags, match: datamatch,
-                shadowFile: shadow_fd, shadowOffset: UInt64(shadow_offset)),
+                file: fd, offset: UInt64(UInt(bitPattern: gpa_offset)), size: size, flags: flags,
+                match: datamatch, shadowFile: shadow_fd,
+                shadowOffset: UInt64(UInt(bitPattern: shadow_offset))),
             to: index)
     }
 }

@@ -198,6 +198,30 @@ TEST(large_wide_bars)
     region_read_fails(s, 4, 0x1fffffff1, 16, EINVAL);
 }
 
+/* Sizes are size_t. */
+TEST(largest_regions)
+{
+    struct session *s;
+
+    NOT_ON_REFERENCE("it takes as much memory for config space as it is told");
+    s = new_session();
+    assert_int_equal(set(s, 2, (size_t)1 << 63, RW | MEM | WIDE), 0);
+    assert_int_equal(set(s, VFU_PCI_DEV_ROM_REGION_IDX, SIZE_MAX, RW), 0);
+    assert_int_equal(set(s, VFU_PCI_DEV_CFG_REGION_IDX, SIZE_MAX, RW), 0);
+    assert_int_equal(vfu_create_ioeventfd(s->ctx, 2, -1, ((size_t)1 << 63) - 8, 8, 0, 0, -1, SIZE_MAX), 0);
+    assert_fails(vfu_create_ioeventfd(s->ctx, 2, -1, ((size_t)1 << 63) - 7, 8, 0, 0, -1, 0), EINVAL);
+    start(s);
+    assert_int_equal(size_of(s, 2), (uint64_t)1 << 63);
+    assert_int_equal(size_of(s, VFU_PCI_DEV_ROM_REGION_IDX), UINT64_MAX);
+    assert_int_equal(size_of(s, VFU_PCI_DEV_CFG_REGION_IDX), 4096);
+    region_read(s, 2, ((uint64_t)1 << 63) - 4, 4);
+    region_read_fails(s, 2, ((uint64_t)1 << 63) - 3, 4, EINVAL);
+    region_read(s, VFU_PCI_DEV_ROM_REGION_IDX, UINT64_MAX - 4, 4);
+    region_read_fails(s, VFU_PCI_DEV_ROM_REGION_IDX, UINT64_MAX - 3, 4, EINVAL);
+    config_put(s, 0x18, 8, UINT64_MAX);
+    assert_true(config_get(s, 0x18, 8) == (((uint64_t)1 << 63) | 4)); /* the guest sizes it */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +237,7 @@ int main(void)
         CASE(failed_set_up_changes_nothing),
         CASE(set_up_after_realize),
         CASE(large_wide_bars),
+        CASE(largest_regions),
     };
     return RUN(tests);
 }
