@@ -132,7 +132,9 @@ public typealias LogCallback = @convention(c) (OpaquePointer?, CInt, UnsafePoint
     func reset(_ kind: ResetKind, on server: DeviceServer) throws(Errno) {
         guard let callback = unsafe resetCallback else { return }
         let type = vfu_reset_type_t(rawValue: UInt32(kind.rawValue))
-        if unsafe callback(context, type) < 0 { throw callbackError() }
+        errno = 0
+        // As with regions, one that does not say why has not failed.
+        if unsafe callback(context, type) < 0, errno != 0 { throw callbackError() }
     }
 
     func interruptsMasked(
