@@ -16,6 +16,7 @@ extension ConfigSpace {
             offset = try listHead(extended: extended)
         } else {
             try checkLink(position, extended: extended)
+            guard !extended || size > 0x100 else { throw .noSuchFileOrDirectory }
             offset = next(of: position, extended: extended)
         }
         for _ in 0..<stepLimit {

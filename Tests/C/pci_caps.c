@@ -149,6 +149,18 @@ TEST(searching)
     assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 0x49, PCI_CAP_ID_PM), ENOENT);
 }
 
+TEST(links_that_lead_outside)
+{
+    struct session *s = five_capabilities();
+    uint8_t *space = vfu_pci_get_config_space(s->ctx)->raw;
+
+    space[0x41] = 0xff;
+    assert_zero_with(vfu_pci_find_capability(s->ctx, false, VNDR), EINVAL);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 0x40, VNDR), EINVAL);
+    space[PCI_CAPABILITY_LIST] = 0xff;
+    assert_zero_with(vfu_pci_find_capability(s->ctx, false, PCI_CAP_ID_PM), EINVAL);
+}
+
 /* The program may have spoilt the list; the search ends all the same. */
 TEST(list_that_loops)
 {
@@ -310,6 +322,7 @@ int main(void)
         CASE(space_runs_out),
         CASE(the_list),
         CASE(searching),
+        CASE(links_that_lead_outside),
         CASE(list_that_loops),
         CASE(headers_are_protected),
         CASE(read_only),

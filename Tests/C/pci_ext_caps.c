@@ -64,6 +64,9 @@ TEST(conventional_devices_have_none)
         assert_fails(add_serial_number(s, 0), EINVAL);
         if (!on_reference()) { /* which aborts */
             assert_zero_with(vfu_pci_find_capability(s->ctx, true, DSN), ENOENT);
+            memset(vfu_pci_get_config_space(s->ctx)->raw + 0x40, 0x77, 8); /* what is there is no link */
+            assert_zero_with(vfu_pci_find_next_capability(s->ctx, true, 0x40, DSN), ENOENT);
+            assert_zero_with(vfu_pci_find_next_capability(s->ctx, true, 0x100, DSN), EINVAL);
         }
         end_session(s);
     }
@@ -176,6 +179,20 @@ TEST(searching_from_the_last)
     assert_zero_with(vfu_pci_find_next_capability(s->ctx, true, 600, DSN), ENOENT);
 }
 
+/* The program may have spoilt the list. */
+TEST(links_that_lead_outside)
+{
+    struct session *s = five_capabilities();
+    uint8_t *header = (uint8_t *)vfu_pci_get_config_space(s->ctx) + 256;
+
+    header[3] = 0xff; /* next: 0xffc, the last four bytes */
+    header[2] = 0xc1;
+    assert_zero_with(vfu_pci_find_capability(s->ctx, true, VNDR), EINVAL);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, true, 256, VNDR), EINVAL);
+    header[2] = 0xf1;
+    assert_zero_with(vfu_pci_find_capability(s->ctx, true, VNDR), EINVAL);
+}
+
 TEST(headers_are_protected)
 {
     struct session *s = five_capabilities();
@@ -259,6 +276,7 @@ int main(void)
         CASE(the_list),
         CASE(searching),
         CASE(searching_from_the_last),
+        CASE(links_that_lead_outside),
         CASE(headers_are_protected),
         CASE(read_only),
         CASE(callback),

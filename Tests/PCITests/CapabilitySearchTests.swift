@@ -99,6 +99,8 @@ import VFIOUserPCI
             #expect(space.find(3, extended: true, after: position) == .failure(.noSuchFileOrDirectory))
         }
         #expect(space.find(3, extended: true, after: 252) == .failure(.invalidArgument))
+        space.storage.store32(0xfff0_0003, at: 0xf0)
+        #expect(space.find(3, extended: true, after: 0xf0) == .failure(.noSuchFileOrDirectory), "no link")
     }
 
     @Test func emptyLists() {
