@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static vfu_ctx_t *create(vfu_trans_t transport, const char *path, int flags, vfu_dev_type_t type)
@@ -15,6 +16,7 @@ TEST(create_refuses_bad_arguments)
 {
     const char *path = temp_path("refused");
     const int nb = LIBVFIO_USER_FLAG_ATTACH_NB;
+    static char longer[70000];
 
     assert_zero_with(create(VFU_TRANS_MAX, path, nb, VFU_DEV_TYPE_PCI), ENOTSUP);
     assert_zero_with(create((vfu_trans_t)-1, path, nb, VFU_DEV_TYPE_PCI), ENOTSUP);
@@ -24,6 +26,15 @@ TEST(create_refuses_bad_arguments)
     /* Flags are looked at before the transport. */
     assert_zero_with(create(VFU_TRANS_MAX, path, 2, (vfu_dev_type_t)4), EINVAL);
     assert_int_equal(access(path, F_OK), -1);
+    /* What there is in the way, or too much of, is only seen after these. */
+    assert_zero_with(create(VFU_TRANS_SOCK, "/", 2, VFU_DEV_TYPE_PCI), EINVAL);
+    assert_zero_with(create(VFU_TRANS_MAX, "/", nb, VFU_DEV_TYPE_PCI), ENOTSUP);
+    assert_zero_with(create(VFU_TRANS_SOCK, "/", nb, (vfu_dev_type_t)4), ENOTSUP);
+    memset(longer, 'x', sizeof(longer));
+    longer[sizeof(longer) - 1] = '\0';
+    assert_zero_with(create(VFU_TRANS_SOCK, longer, nb, (vfu_dev_type_t)4), ENOTSUP);
+    assert_zero_with(create(VFU_TRANS_SOCK, longer, nb, VFU_DEV_TYPE_PCI), ENAMETOOLONG);
+    assert_zero_with(create(VFU_TRANS_SOCK, "/", nb, VFU_DEV_TYPE_PCI), EADDRINUSE);
 }
 
 TEST(create_reports_socket_errors)
@@ -135,6 +146,31 @@ TEST(attach_without_client)
     realize(s);
     assert_fails(vfu_attach_ctx(s->ctx), EAGAIN);
     connect_client(s);
+}
+
+/* The program has no descriptor left: the client waits until it has. */
+TEST(attach_without_descriptors)
+{
+    struct session *s = new_session();
+    struct rlimit limit, tight;
+
+    realize(s);
+    s->client = connect_raw(s);
+    send_version(s->client, 0, 1, NULL, 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    tight = limit;
+    tight.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    errno = 0;
+    s->result = vfu_attach_ctx(s->ctx);
+    s->run_errno = errno;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(s->result, -1);
+    assert_int_equal(s->run_errno, EMFILE);
+    assert_fails(vfu_run_ctx(s->ctx), ENOTCONN);
+    assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+    assert_success(s, receive(s), 0xbeef, VFIO_USER_VERSION);
+    assert_serving(s);
 }
 
 TEST(attach_twice)
@@ -321,6 +357,7 @@ int main(void)
         CASE(run_without_client),
         CASE(run_with_nothing_to_read),
         CASE(attach_without_client),
+        CASE(attach_without_descriptors),
         CASE(attach_twice),
         CASE(poll_fd_follows_the_connection),
         CASE(a_second_client_waits_for_the_first),

@@ -135,6 +135,26 @@ TEST(default_table)
     assert_fails(vfu_irq_trigger(s->ctx, 1), EINVAL);
 }
 
+/* It is as long as the largest count, whichever kind that is of. */
+TEST(the_largest_count_decides)
+{
+    /* The reference writes outside its memory if there is more than one ERR or REQ. */
+    const int kinds = on_reference() ? VFU_DEV_ERR_IRQ : VFU_DEV_NUM_IRQS;
+
+    for (int largest = 0; largest < kinds; largest++) {
+        struct session *s = new_session();
+
+        for (int type = 0; type < kinds; type++) {
+            assert_int_equal(
+                vfu_setup_device_nr_irqs(s->ctx, (enum vfu_dev_irq_type)type, type == largest ? 7 : 3), 0);
+        }
+        start(s);
+        assert_fails(vfu_irq_trigger(s->ctx, 6), ENOENT);
+        assert_fails(vfu_irq_trigger(s->ctx, 7), EINVAL);
+        end_session(s);
+    }
+}
+
 /* A count raised after realize must not let requests outside the table. */
 TEST(count_raised_after_realize)
 {
@@ -189,6 +209,7 @@ int main(void)
         CASE(trigger_errors),
         CASE(trigger),
         CASE(default_table),
+        CASE(the_largest_count_decides),
         CASE(count_raised_after_realize),
         CASE(disconnect_closes_eventfds),
     };

@@ -1,6 +1,8 @@
 /* vfu_log: levels, formatting, and what the library itself logs. */
 #include "support.h"
 
+#include <limits.h>
+
 static struct {
     int count, level;
     char text[9000];
@@ -35,7 +37,11 @@ TEST(log_filters_by_level)
     /* A bad level changes nothing. */
     assert_fails(vfu_setup_log(s->ctx, NULL, -1), EINVAL);
     assert_fails(vfu_setup_log(s->ctx, NULL, 8), EINVAL);
-    vfu_log(s->ctx, LOG_ERR, "%c", 'x');
+    assert_fails(vfu_setup_log(s->ctx, log_message, INT_MIN), EINVAL);
+    assert_fails(vfu_setup_log(s->ctx, log_message, INT_MAX), EINVAL);
+    vfu_log(s->ctx, LOG_NOTICE, "still too unimportant");
+    assert_int_equal(logged.count, 1);
+    vfu_log(s->ctx, LOG_WARNING, "%c", 'x');
     assert_int_equal(logged.count, 2);
     assert_int_equal(vfu_setup_log(s->ctx, log_message, LOG_EMERG), 0);
     vfu_log(s->ctx, LOG_ALERT, "hidden");

@@ -133,6 +133,7 @@ TEST(null_pointers)
 
     NOT_ON_REFERENCE(CRASHES);
     assert_zero_with(vfu_create_ctx(VFU_TRANS_SOCK, no_path, 0, NULL, VFU_DEV_TYPE_PCI), EINVAL);
+    assert_zero_with(vfu_create_ctx(VFU_TRANS_MAX, no_path, 0, NULL, VFU_DEV_TYPE_PCI), ENOTSUP);
     s = new_session();
     assert_fails(vfu_pci_add_capability(s->ctx, 0, 0, NULL), EINVAL);
     assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_EXPRESS, PCI_HEADER_TYPE_NORMAL, 0), 0);

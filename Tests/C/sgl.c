@@ -202,10 +202,16 @@ TEST(mappable)
 TEST(entry_that_is_none)
 {
     struct session *s = device();
-    struct iovec iov;
+    struct iovec iov[2] = {{0}};
+    int fd = guest_file(PS);
 
     memset(sgs, 0, sizeof(sgs));
-    assert_fails(vfu_sgl_get(s->ctx, LIST, &iov, 1, 0), EINVAL);
+    assert_fails(vfu_sgl_get(s->ctx, LIST, iov, 1, 0), EINVAL);
+    dma_map(s, DMA_RW | DMA_MMAP, 0, BASE, PS, fd);
+    close(fd);
+    assert_int_equal(look_up(s, BASE, PS, 1, 0), 1);
+    assert_fails(vfu_sgl_get(s->ctx, LIST, iov, 2, 0), EINVAL);
+    assert_ptr_equal(iov[0].iov_base, call(CALL_REGISTER, 0)->info.vaddr); /* those before it are filled in */
 }
 
 TEST(local_addresses)

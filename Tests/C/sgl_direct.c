@@ -1,6 +1,8 @@
 /* vfu_sgl_read and vfu_sgl_write on memory and files that the client shares. */
 #include "support.h"
 
+#include <fcntl.h>
+
 #define BASE UINT64_C(0x10000)
 
 /* What lies behind dma_sg_t; programs must not look, but the layout is pinned. */
@@ -97,12 +99,48 @@ TEST(file_shorter_than_the_region)
     close(fd);
 }
 
+/* The client gave less rights with the file than it said. */
+TEST(file_that_refuses)
+{
+    static const struct {
+        int flags;
+        bool can_read, can_write;
+    } cases[] = {{O_RDONLY, true, false}, {O_WRONLY, false, true}};
+    struct session *s = device();
+    int fd = guest_file(PS);
+    uint8_t data[64] = {0};
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int other = open(path, cases[i].flags | O_CLOEXEC);
+
+        assert_true(other >= 0);
+        dma_map(s, DMA_RW | DMA_FILE, 0, BASE, PS, other);
+        close(other);
+        assert_int_equal(look_up(s, BASE, sizeof(data), 1, PROT_READ | PROT_WRITE), 1);
+        if (cases[i].can_read) {
+            assert_int_equal(vfu_sgl_read(s->ctx, LIST, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+        } else {
+            assert_fails(vfu_sgl_read(s->ctx, LIST, 1, data, VFU_SGL_DIRECT_ACCESS), EIO);
+        }
+        if (cases[i].can_write) {
+            assert_int_equal(vfu_sgl_write(s->ctx, LIST, 1, data, VFU_SGL_DIRECT_ACCESS), 0);
+        } else {
+            assert_fails(vfu_sgl_write(s->ctx, LIST, 1, data, VFU_SGL_DIRECT_ACCESS), EIO);
+        }
+        dma_unmap(s, BASE, PS);
+    }
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(direct_access),
         CASE(bad_direct_access),
         CASE(file_shorter_than_the_region),
+        CASE(file_that_refuses),
     };
     return RUN(tests);
 }

@@ -172,6 +172,11 @@ TEST(bad_arguments)
         assert_fails(vfu_sgl_read(t.s->ctx, sg, 1, data, 0x42), EINVAL);
         assert_fails(vfu_sgl_write(t.s->ctx, sg, 2, data, 0), ENOTSUP);
         assert_fails(vfu_sgl_read(t.s->ctx, sg, 2, data, 0), ENOTSUP);
+        /* Not looked up for writing. */
+        assert_int_equal(vfu_addr_to_sgl(t.s->ctx, (vfu_dma_addr_t)BASE, 64, sg, 1, PROT_READ), 1);
+        assert_fails(vfu_sgl_write(t.s->ctx, sg, 1, data, 0), EPERM);
+        assert_fails(vfu_sgl_write(t.s->ctx, sg, 2, data, 0), ENOTSUP);
+        assert_fails(vfu_sgl_write(t.s->ctx, sg, 2, data, 0x42), EINVAL);
         tear_down(&t);
         assert_int_equal(t.responder.messages, 0);
         end_session(t.s);
