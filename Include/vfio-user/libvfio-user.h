@@ -642,7 +642,7 @@ dma_sg_size(void);
  * | errno  | cause                                                                        |
  * |--------|------------------------------------------------------------------------------|
  * | ENOENT | some of the range is in no DMA region, or it passes the end of all addresses |
- * | EACCES | the client does not allow what prot asks for                                 |
+ * | EACCES | prot asks for writing, which the client does not allow                       |
  * | EINVAL | there is no DMA, or no list                                                  |
  */
 int

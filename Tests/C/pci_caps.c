@@ -77,6 +77,8 @@ TEST(overlapping)
     assert_fails(add_vendor(s, 0x5f, 0, 4), EINVAL);
     assert_fails(add_vendor(s, 0x6f, 0, 4), EINVAL);
     assert_fails(add_vendor(s, 0x64, 0, 4), EINVAL);
+    assert_fails(add_vendor(s, 0x5c, 0, 4), EINVAL); /* to end where another begins is too near */
+    assert_int_equal(add_vendor(s, 0x58, 0, 7), 0x58);
     assert_fails(add_vendor(s, 0x50, 0, 0x40), EINVAL);
     assert_int_equal(add_vendor(s, 0x70, 0, 4), 0x70);
 }
