@@ -110,6 +110,8 @@ TEST(features)
         }
         if (table[i].get && table[i].set) {
             feature(s, probe | VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_GET, 8, NULL, 0);
+        } else {
+            feature_fails(s, probe | VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_GET, 8, NULL, 0, EINVAL);
         }
         feature_fails(s, table[i].feature, 64, data, 24, EINVAL); /* nothing asked for */
         feature_fails(s, FEATURE_GET(table[i].feature) | VFIO_DEVICE_FEATURE_SET, 64, data, 24, EINVAL);

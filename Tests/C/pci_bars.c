@@ -32,6 +32,45 @@ TEST(bars_after_realize)
         assert_int_equal(config_get(s, 0x1c, 4), 0);
         assert_int_equal(config_get(s, 0x24, 4), 0);
     }
+    end_session(s);
+    s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+    use_region(s, 5, 4096, RW | MEM | PREFETCH);
+    start(s);
+    assert_int_equal(config_get(s, 0x24, 4), 0x8);
+}
+
+/* A BAR that was never set up looks like one of I/O, of no size; one of memory may have no size, either. */
+TEST(bars_of_no_size)
+{
+    static const uint32_t values[] = {0xffffffff, 0xfffffff0, 0};
+    struct session *s = new_session();
+
+    use_region(s, 2, 0, RW | MEM);
+    use_region(s, 3, 0, RW);
+    start(s);
+    for (unsigned bar = 0; bar < 6; bar++) {
+        const unsigned offset = 0x10 + 4 * bar;
+
+        assert_int_equal(config_get(s, offset, 4), bar == 2 ? 0 : 1);
+        for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+            config_put(s, offset, 4, values[i]);
+            assert_int_equal(config_get(s, offset, 4), bar == 2 ? 0 : 1);
+        }
+    }
+}
+
+TEST(io_bar_flagged_as_wide)
+{
+    struct session *s;
+
+    NOT_ON_REFERENCE("bit 2 is set at first, and then part of the address");
+    s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+    use_region(s, 0, 16, RW | WIDE | PREFETCH);
+    start(s);
+    assert_int_equal(config_get(s, 0x10, 4), 0x1);
+    config_put(s, 0x10, 8, UINT64_MAX);
+    assert_int_equal(config_get(s, 0x10, 4), 0xfffffff1);
+    assert_int_equal(config_get(s, 0x14, 4), 0x1); /* a BAR of its own */
 }
 
 /* Size of a BAR as a guest finds it out; the old value is put back. */
@@ -120,6 +159,7 @@ TEST(bar_values)
     use_region(s, 0, 4096, RW | MEM);
     use_region(s, 1, 256, RW);
     use_region(s, 2, UINT64_C(8) << 30, RW | MEM | WIDE | PREFETCH);
+    use_region(s, 4, UINT64_C(4) << 30, RW | MEM | WIDE);
     start(s);
     config_put(s, 0x10, 4, 0xffffffff);
     assert_int_equal(config_get(s, 0x10, 4), 0xfffff000);
@@ -135,6 +175,10 @@ TEST(bar_values)
     assert_int_equal(config_get(s, 0x1c, 4), 0xfffffffe);
     config_put(s, 0x1c, 4, 0x00000013);
     assert_int_equal(config_get(s, 0x1c, 4), 0x12);
+    config_put(s, 0x20, 4, 0xffffffff);
+    assert_int_equal(config_get(s, 0x20, 4), 0x00000004);
+    config_put(s, 0x24, 4, 0xffffffff);
+    assert_int_equal(config_get(s, 0x24, 4), 0xffffffff);
     /* A BAR that moved is still the same region. */
     region_read(s, 0, 0, 4);
 }
@@ -164,6 +208,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(bars_after_realize),
+        CASE(bars_of_no_size),
+        CASE(io_bar_flagged_as_wide),
         CASE(sizing_narrow_bars),
         CASE(sizing_wide_bars),
         CASE(wide_bars_below_4_gib),

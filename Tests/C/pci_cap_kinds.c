@@ -55,7 +55,9 @@ TEST(msi)
     uint8_t zeros[22] = {0};
 
     config_put_fails(s, control, 2, 0xffff, EINVAL);
+    assert_int_equal(config_get(s, control, 2), 4 << 1 | 1); /* enable is stored first */
     config_put_fails(s, control, 2, 5 << 4, EINVAL); /* 32 vectors of 16 */
+    assert_int_equal(config_get(s, control, 2), 4 << 1);
     config_put(s, control, 2, 4 << 4 | 1);
     assert_int_equal(config_get(s, control, 2), 4 << 4 | 4 << 1 | 1);
     config_put(s, control, 2, 0);
@@ -79,6 +81,18 @@ TEST(msi)
     region_write(s, CONFIG, control, zeros, sizeof(zeros));
     assert_int_equal(config_get(s, control, 2), 4 << 1);
     assert_memory_equal(config_bytes(s, 0x44, 20), zeros, 20);
+}
+
+/* There are never more than 32 vectors, whatever the capability claims. */
+TEST(msi_capable_of_too_much)
+{
+    struct msicap msi = {.hdr.id = PCI_CAP_ID_MSI, .mc = {.mmc = 7}};
+    struct session *s = with_capability(&msi);
+
+    config_put_fails(s, 0x42, 2, 6 << 4, EINVAL);
+    config_put_fails(s, 0x42, 1, 7 << 4, EINVAL);
+    config_put(s, 0x42, 2, 5 << 4);
+    assert_int_equal(config_get(s, 0x42, 2), 5 << 4 | 7 << 1);
 }
 
 TEST(msi_write_past_the_end)
@@ -182,6 +196,9 @@ TEST(express_device_control)
     assert_int_equal(config_get(s, 0x48, 2), 0x0010);
     config_put_fails(s, 0x48, 2, 0x8020, EINVAL); /* no function-level reset here */
     assert_int_equal(config_get(s, 0x48, 2), 0x0020);
+    config_put_fails(s, 0x48, 1, 0x10, EINVAL);
+    config_put_fails(s, 0x48, 4, 0x10, EINVAL);
+    assert_int_equal(config_get(s, 0x48, 2), 0x0020);
     assert_int_equal(calls_of(CALL_RESET), 0);
 }
 
@@ -208,17 +225,44 @@ TEST(function_level_reset)
     assert_int_equal(calls_of(CALL_RESET), 1);
 }
 
+/* Writes to Device Control that the capability's flags keep from it: no reset, but quiesced all the same. */
+TEST(express_with_flags)
+{
+    static const int flags[] = {VFU_CAP_FLAG_READONLY, VFU_CAP_FLAG_CALLBACK};
+    static const enum call_kind expected[] = {CALL_QUIESCE, CALL_REGION};
+
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        struct session *s = new_device();
+        struct pxcap cap = {.hdr.id = PCI_CAP_ID_EXP, .pxcaps.ver = 2, .pxdcap = {.flrc = 1}};
+
+        use_region(s, CONFIG, 256, VFU_REGION_FLAG_RW);
+        assert_int_equal(vfu_pci_add_capability(s->ctx, 0, flags[i], &cap), 0x40);
+        use_quiesce_and_reset(s);
+        start(s);
+        if (flags[i] == VFU_CAP_FLAG_READONLY) {
+            config_put_fails(s, 0x48, 2, 0x8000, EPERM);
+        } else {
+            config_put(s, 0x48, 2, 0x8000);
+        }
+        assert_sequence(expected, flags[i] == VFU_CAP_FLAG_READONLY ? 1 : 2);
+        end_session(s);
+        clear_calls();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(power_management),
         CASE(msi),
+        CASE(msi_capable_of_too_much),
         CASE(msi_write_past_the_end),
         CASE(msix),
         CASE(msix_write_past_the_end),
         CASE(express_registers),
         CASE(express_device_control),
         CASE(function_level_reset),
+        CASE(express_with_flags),
     };
     return RUN(tests);
 }

@@ -149,6 +149,25 @@ TEST(searching)
     assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 256, VNDR), EINVAL);
     assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 255, VNDR), EINVAL);
     assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 0x49, PCI_CAP_ID_PM), ENOENT);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 254, VNDR), ENOENT); /* what is there is followed */
+}
+
+/* In 4096 bytes a search may begin, but not lead, behind the list. */
+TEST(searching_in_extended_space)
+{
+    struct session *s = new_session();
+    struct pmcap pm = {.hdr.id = PCI_CAP_ID_PM};
+    uint8_t *space;
+
+    assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_EXPRESS, PCI_HEADER_TYPE_NORMAL, 0), 0);
+    assert_int_equal(add(s, 0, &pm), 0x40);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 255, PCI_CAP_ID_PM), ENOENT);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 4094, PCI_CAP_ID_PM), ENOENT);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 4095, PCI_CAP_ID_PM), EINVAL);
+    assert_zero_with(vfu_pci_find_next_capability(s->ctx, false, 4096, PCI_CAP_ID_PM), EINVAL);
+    space = (uint8_t *)vfu_pci_get_config_space(s->ctx);
+    space[4095] = 0x40;
+    assert_int_equal(vfu_pci_find_next_capability(s->ctx, false, 4094, PCI_CAP_ID_PM), 0x40);
 }
 
 TEST(links_that_lead_outside)
@@ -228,6 +247,21 @@ TEST(callback)
     assert_int_equal(calls.count, 3);
     calls.behave[CALL_REGION].error = EXDEV;
     config_put_fails(s, 0x53, 2, 0, EXDEV);
+}
+
+TEST(read_only_with_callback)
+{
+    struct session *s = new_device(true);
+
+    assert_int_equal(add_vendor(s, 0, VFU_CAP_FLAG_READONLY | VFU_CAP_FLAG_CALLBACK, 8), 0x40);
+    start(s);
+    for (unsigned offset = 0; offset < 8; offset++) {
+        config_put_fails(s, 0x40 + offset, 1, 0, EPERM);
+    }
+    assert_int_equal(calls.count, 0);
+    memcpy(calls.memory + 0x40, "callback", 8);
+    assert_memory_equal(config_bytes(s, 0x40, 8), "callback", 8);
+    assert_int_equal(calls.count, 1);
 }
 
 /* A long access is taken apart where capabilities begin and end. */
@@ -324,12 +358,14 @@ int main(void)
         CASE(space_runs_out),
         CASE(the_list),
         CASE(searching),
+        CASE(searching_in_extended_space),
         CASE(links_that_lead_outside),
         CASE(list_that_loops),
         CASE(headers_are_protected),
         CASE(read_only),
         CASE(vendor),
         CASE(callback),
+        CASE(read_only_with_callback),
         CASE(access_over_several_capabilities),
         CASE(access_past_the_end_of_a_capability),
         CASE(capabilities_added_out_of_order),

@@ -237,6 +237,25 @@ TEST(areas)
     close(fd);
 }
 
+/* Areas may cover a region in many pieces. */
+TEST(many_areas)
+{
+    static struct area expected[9];
+    struct iovec areas[ARRAY_LEN(expected)];
+    int fd = guest_file(0x20000);
+    struct session *s = new_session();
+
+    for (size_t i = 0; i < ARRAY_LEN(areas); i++) {
+        expected[i] = (struct area){i * 0x1000, 0x1000};
+        areas[i] = (struct iovec){(void *)expected[i].offset, expected[i].size};
+    }
+    assert_int_equal(
+        vfu_setup_region(s->ctx, 3, 0x10000, region_access, RW | MEM, areas, ARRAY_LEN(areas), fd, 0x10000), 0);
+    start(s);
+    assert_areas(s, 3, expected, ARRAY_LEN(expected), 32 + 16 + 16 * ARRAY_LEN(expected), fd, 0x10000);
+    close(fd);
+}
+
 /* A region that loses its fd has nothing to map any more. */
 TEST(set_up_again_without_fd)
 {
@@ -275,6 +294,7 @@ int main(void)
         CASE(config_region),
         CASE(areas_with_too_small_an_argsz),
         CASE(areas),
+        CASE(many_areas),
         CASE(set_up_again_without_fd),
         CASE(the_fd_is_not_the_library_s),
     };
