@@ -265,6 +265,7 @@ TEST(quiesce_later)
     assert_iova(registered(0), BASE, PS);
     assert_null(registered(0)->vaddr);
     assert_null(registered(0)->mapping.iov_base);
+    assert_int_equal(registered(0)->mapping.iov_len, 0);
     assert_int_equal(registered(0)->page_size, PS);
     assert_int_equal(registered(0)->prot, PROT_READ | PROT_WRITE);
     assert_success(s, receive(s), id, VFIO_USER_DMA_MAP);
