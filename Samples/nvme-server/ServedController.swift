@@ -20,6 +20,8 @@ final class ServedController {
     /// Whether every store that can have something pending announces its end.
     let isAnnounced: Bool
     private var isAttached = false
+    /// Whether there may be something to do that nothing will announce.
+    private(set) var isUnfinished = false
     /// When INTx was unmasked, until its level is looked at, and how many interrupts there had been.
     private var unmasked: (ContinuousClock.Instant, UInt64)?
     private var lastCounters: Counters
@@ -86,12 +88,9 @@ final class ServedController {
     func work() -> Bool {
         // First, since what it has the controller do is to be followed by another look.
         lookAtLevel()
-        var hasWorked = false
-        for _ in 0..<16 {
-            guard controller.process() > 0 else { break }
-            hasWorked = true
-        }
-        device.continueQuiescing()
+        let (hasWorked, mayHaveMore) = controller.processAll(limit: 16)
+        let hasResumed = device.continueQuiescing()
+        isUnfinished = mayHaveMore || hasResumed
         return hasWorked
     }
 
@@ -100,6 +99,7 @@ final class ServedController {
     /// - Returns: whether there were any.
     func look(times: Int) -> Bool {
         guard controller.isEnabled else { return false }
+        let wakes = controller.wakeCount
         var hasWorked = false
         var left = times
         while left > 0 {
@@ -107,6 +107,7 @@ final class ServedController {
             if count > 0 { hasWorked = true }
             left -= 1 + count
         }
+        if wakes != controller.wakeCount { isUnfinished = true }
         return hasWorked
     }
 
@@ -126,7 +127,7 @@ final class ServedController {
     }
 
     /// Whether the level of INTx is to be looked at in a moment.
-    var isSettling: Bool { unmasked != nil }
+    var isSettling: Bool { unmasked != nil || device.wasUnmasked }
 
     /// Finishes and flushes what was begun, and takes no clients any more.
     ///

@@ -84,6 +84,7 @@ final class Service {
         var limit: Int32 = statisticsInterval > 0 ? 1000 : .max
         var idle: Duration?
         for controller in controllers {
+            if controller.isUnfinished { return 0 }
             // A store that the kernel has no memory for at the moment announces nothing.
             if controller.controller.isBusy { limit = min(limit, controller.isAnnounced ? 10 : 0) }
             guard controller.controller.isEnabled else { continue }

@@ -73,4 +73,52 @@ import Testing
             if driver.host.crossingWrites.isEmpty { #expect(driver.controller.readRegister(0x0c) == 0) }
         }
     }
+
+    /// A doorbell is rung at any copy of a turn, the last included: the command is not left for a turn that nobody has
+    /// a reason to take.
+    @Test func rungInTheMiddleOfATurn() throws {
+        var crossed = 0
+        for step in 0..<30 {
+            let driver = try Driver(mode: .messages)
+            driver.createQueues()
+            driver.host.crossingWrites = Array(repeating: (0x20, 0), count: step) + [(0x1000 + 4 * 2, 2)]
+            driver.submit(driver.io(2, blocks: 8), to: 1)
+            driver.submit(driver.io(2, blocks: 8), to: 1, ring: false)
+            let (hasWorked, mayHaveMore) = driver.controller.processAll(limit: 64)
+            #expect(hasWorked && !mayHaveMore)
+            guard driver.host.crossingWrites.isEmpty else { continue }
+            crossed += 1
+            for _ in 0..<2 { #expect(driver.take(1)?.status == 0, "\(step)") }
+        }
+        #expect(crossed > 0)
+    }
+
+    /// A turn that carried out nothing is followed by another if a register was written in the middle of it: while it
+    /// told of an event, here.
+    @Test func rungInATurnThatDoesNothing() throws {
+        let driver = try Driver(mode: .messages)
+        driver.createQueues()
+        var request = SubmissionEntry()
+        request.dword0 = 0x0c
+        driver.submit(request, to: 0)
+        _ = driver.controller.processAll(limit: 64)
+        #expect(driver.take(0) == nil)
+        driver.submit(driver.io(2, blocks: 8), to: 1, ring: false)
+        // There are 16 entries.
+        driver.controller.writeRegister(0x1000 + 4 * 2, 16)
+        driver.host.crossingWrites = [(0x1000 + 4 * 2, 1)]
+        _ = driver.controller.processAll(limit: 64)
+        #expect(driver.take(0)?.result == 0x1_0100)
+        #expect(driver.take(1)?.status == 0)
+    }
+
+    /// More than the turns were enough for is told of.
+    @Test func turnsThatDoNotSuffice() throws {
+        let driver = try Driver()
+        driver.createQueues()
+        driver.submit(driver.io(2, blocks: 8), to: 1)
+        #expect(driver.controller.processAll(limit: 1) == (true, true))
+        #expect(driver.controller.processAll(limit: 1) == (false, false))
+        #expect(driver.take(1)?.status == 0)
+    }
 }

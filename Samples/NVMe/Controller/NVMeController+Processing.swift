@@ -215,6 +215,7 @@ extension NVMeController {
     /// The client has serviced an INTx interrupt: if there is still cause for one, the next
     /// ``process(budget:)`` signals again.
     public func interruptServiced() {
+        wakeCount &+= 1
         levelIsHigh = false
         owesInterrupts = true
     }

@@ -66,6 +66,7 @@ extension NVMeController {
 
     /// Writes the four bytes at a register's offset. Others than the writable ones ignore it.
     public func writeRegister(_ offset: Int, _ value: UInt32) {
+        wakeCount &+= 1
         switch offset {
         case RegisterOffset.interruptMaskSet:
             registers.interruptMask |= value

@@ -18,6 +18,7 @@ struct TurnState {
     var isTracked: Bool = false
     var staged = StagedCompletions()
     var asksForTracking: Bool = true
+    var wakeCount: UInt64 = 0
 
     init() {}
 
@@ -103,6 +104,11 @@ extension NVMeController {
     var isPaused: Bool {
         @inline(__always) get { unsafe state.pointee.isPaused }
         @inline(__always) set { unsafe state.pointee.isPaused = newValue }
+    }
+    /// Counts what may give a turn something to do: writes to registers, INTx serviced.
+    package var wakeCount: UInt64 {
+        @inline(__always) get { unsafe state.pointee.wakeCount }
+        @inline(__always) set { unsafe state.pointee.wakeCount = newValue }
     }
     /// There may be an event to tell of, and somebody who asked.
     var mayReport: Bool {

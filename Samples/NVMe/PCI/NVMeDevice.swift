@@ -157,12 +157,16 @@ package final class NVMeDevice: Device, Host {
     }
 
     /// To be called after the controller's turns: tells the server when the device is quiesced, if it waits for that.
-    package func continueQuiescing() {
-        guard isQuiescing, let controller = controllerStorage, !controller.isUsingMemory else { return }
+    ///
+    /// - Returns: whether it was told, and the controller begins commands again.
+    @discardableResult
+    package func continueQuiescing() -> Bool {
+        guard isQuiescing, let controller = controllerStorage, !controller.isUsingMemory else { return false }
         isQuiescing = false
         controller.resume()
         // What could not be carried out has been answered with an error.
         try? unsafe server?.quiesced()
+        return true
     }
 
     package func reset(_ kind: ResetKind, on server: DeviceServer) throws(Errno) {
