@@ -18,7 +18,7 @@ extension DeviceServer {
     func readByMessage(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(Errno) {
         var done = 0
         while done < count {
-            let chunk = try next(count - done)
+            let chunk = try next(min(count - done, max(1, largestDMARead)))
             let place = unsafe target + done
             let access = DMAAccess(address: address &+ UInt64(done), count: UInt64(chunk))
             try unsafe command(.dmaRead, access, data: nil, expecting: chunk) { data throws(Errno) in

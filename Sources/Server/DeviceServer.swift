@@ -51,6 +51,14 @@ public final class DeviceServer {
     /// connection with a second socket.
     public var answersWhileWaiting = false
 
+    /// The most bytes of client memory that one DMA_READ asks for, at least 1; what the client takes, if that is less.
+    /// No limit unless set.
+    ///
+    /// For clients that send only the beginning of a reply which their socket does not take at once: QEMU 11.1. How much
+    /// that takes depends on what waits in the socket already. 32 KiB always fit into a socket buffer of Linux's usual
+    /// size (208 KiB), however many small messages wait there.
+    public var largestDMARead = Int.max
+
     /// Whether the server's calls wait.
     public let waitingMode: WaitingMode
     let endpoint: Endpoint

@@ -176,6 +176,40 @@ import VFIOUserWire
         #expect(questions.map(\.1) == expected + expected)
     }
 
+    /// Reads, and not writes, are cut into what the device asks for at most.
+    @Test(arguments: [(100, [100, 100, 50]), (250, [250]), (1 << 40, [250]), (125, [125, 125])])
+    func shorterReads(limit: Int, expected: [Int]) throws {
+        let setup = try Setup(nil)
+        let server = setup.session.server
+        #expect(server.largestDMARead == .max)
+        server.largestDMARead = limit
+        let data = (0..<250).map { UInt8($0) }
+        var place = 0
+        for (index, count) in expected.enumerated() {
+            try setup.answers.send(
+                dmaReadReply(
+                    id: UInt16(index + 1), 0x1000 + UInt64(place), Array(data[place..<place + count])))
+            place += count
+        }
+        #expect(try server.readClient(0x1000, 250) == data)
+        for count in expected {
+            #expect(try decoded(DMAAccess.self, setup.answers.receive().payload).count == UInt64(count))
+        }
+        try setup.answers.send(dmaWriteReply(id: UInt16(expected.count + 1), 0x1000, 250))
+        try server.writeClient(0x1000, data)
+        #expect(try decoded(DMAAccess.self, setup.answers.receive().payload).count == 250)
+    }
+
+    /// One byte at a time is the least.
+    @Test(arguments: [1, 0, -1, .min]) func shortestReads(limit: Int) throws {
+        let setup = try Setup(nil)
+        setup.session.server.largestDMARead = limit
+        for id in [1, 2] as [UInt16] {
+            try setup.answers.send(dmaReadReply(id: id, 0x1000 + UInt64(id - 1), [UInt8(id)]))
+        }
+        #expect(try setup.session.server.readClient(0x1000, 2) == [1, 2])
+    }
+
     @Test(
         arguments: [
             (

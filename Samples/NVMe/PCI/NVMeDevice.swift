@@ -31,10 +31,6 @@ package final class NVMeDevice: Device, Host {
     static let tableSize = 0x2000
     static let pendingBitsOffset = 0x1000
     static let barSize = 0x4000
-    /// Bytes of client memory asked for by one message: of a reply that its socket does not take at once (208 KiB is
-    /// usual), QEMU 11.1 sends the beginning only.
-    private static let largestReply = 64 << 10
-
     package init() throws(Errno) {
         doorbells = try DoorbellPage()
         unsafe memoryStorage = .allocate(capacity: 1)
@@ -75,6 +71,7 @@ package final class NVMeDevice: Device, Host {
         try server.enableDMA()
         // For QEMU with memory that it does not share: see the class.
         server.answersWhileWaiting = true
+        server.largestDMARead = 32 << 10
         unsafe memoryStorage.pointee = server.clientMemory
         return controller
     }
@@ -219,16 +216,9 @@ package final class NVMeDevice: Device, Host {
     package func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
         guard let server = unsafe server, let controller = controllerStorage else { return false }
         let resets = controller.resetCount
-        var done = 0
-        while done < count {
-            let part = min(count - done, Self.largestReply)
-            let buffer = unsafe UnsafeMutableRawBufferPointer(start: target + done, count: part)
-            guard (try? unsafe server.readMemory(at: address &+ UInt64(done), into: buffer)) != nil,
-                controller.resetCount == resets
-            else { return false }
-            done += part
-        }
-        return true
+        let buffer = unsafe UnsafeMutableRawBufferPointer(start: target, count: count)
+        guard (try? unsafe server.readMemory(at: address, into: buffer)) != nil else { return false }
+        return controller.resetCount == resets
     }
 
     package func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
