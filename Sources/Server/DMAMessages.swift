@@ -12,7 +12,8 @@ internal import VFIOUserWire
 extension DeviceServer {
     /// Reads `count` bytes of client memory into `target`.
     ///
-    /// - Throws: `EBUSY` a quiesce is pending, or another such access waits for its answer; what the client answered;
+    /// - Throws: `EBUSY` a quiesce is pending, or another such access waits for its answer; `ECANCELED` a request of the
+    ///   client comes first (``DeviceServer/answersWhileWaiting``); what the client answered;
     ///   `EINVAL`, `EPROTO` a reply that does not fit the command; `ENOTCONN` the client is gone, and everything of it has
     ///   been removed.
     func readByMessage(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) throws(Errno) {
@@ -57,11 +58,11 @@ extension DeviceServer {
         _ command: Command, _ access: DMAAccess, data: UnsafeRawBufferPointer?, expecting count: Int,
         _ body: (RawSpan) throws(Errno) -> Void
     ) throws(Errno) {
+        if answersWhileWaiting { try answerEarlierRequests() }
         guard let connection = connectionEnds() else { throw .socketNotConnected }
         guard !connection.isOver else { try lostWhileWaiting() }
         try boundWaiting(on: connection.replies)
-        let id = nextCommandID
-        nextCommandID &+= 1
+        let id = takeCommandID()
         do throws(Errno) {
             // Replies that wait go first: the client may need them before it answers.
             if !outbound.isEmpty { try outbound.flush(to: connection.output) }
@@ -71,7 +72,7 @@ extension DeviceServer {
             try lostWhileWaiting()
         }
         let replies = connection.twin?.inbound ?? inbound
-        let (header, offset, length) = try awaitReply(in: replies, from: connection.replies)
+        let (header, offset, length) = try awaitReply(to: id, in: replies, from: connection.replies)
         defer { replies.remove(at: offset, length: length) }
         guard header.id == id else { throw .protocolError }
         guard header.flags.isReply else { throw .invalidArgument }
@@ -162,19 +163,32 @@ extension DeviceServer {
         }
     }
 
+    /// A number that no answer is awaited for, nor to be ignored.
+    private func takeCommandID() -> UInt16 {
+        while abandonedCommands.contains(nextCommandID) { nextCommandID &+= 1 }
+        defer { nextCommandID &+= 1 }
+        return nextCommandID
+    }
+
     /// Waits until a reply has come whole.
     ///
     /// - Returns: its header, and where it is in `messages`, behind the request being worked on and others that came meanwhile.
     private func awaitReply(
-        in messages: InboundMessages, from socket: CInt
+        to id: UInt16, in messages: InboundMessages, from socket: CInt
     ) throws(Errno) -> (MessageHeader, offset: Int, length: Int) {
         var offset = messages.pinnedLength
         let patience = Patience(outbound.stallLimit)
+        // Begins with a request that has to wait for the end of this access.
+        var grace: Patience?
         // The first receive waits by itself, which saves a call.
         var waits = true
         while true {
             switch messages.head(at: offset) {
             case .message(let header, let length):
+                if isAnswerToAbandoned(header) {
+                    messages.remove(at: offset, length: length)
+                    continue
+                }
                 if !header.flags.isCommand || messages !== inbound { return (header, offset, length) }
                 if offset == 0, try answerWhileWaiting(header, length: length) {
                     // However many there are, the answer must come in time.
@@ -183,6 +197,11 @@ extension DeviceServer {
                 }
                 warnOfCrossing()
                 offset += length
+                if grace == nil { grace = graceOfCrossing() }
+                if let grace {
+                    guard !grace.isOver else { try abandon(id) }
+                    waits = false
+                }
             case .malformed(let header):
                 messages.remove(at: offset, length: MessageHeader.byteCount)
                 throw header.flags.isReply ? .invalidArgument : .protocolError
@@ -195,6 +214,10 @@ extension DeviceServer {
                 switch messages.receive(from: socket, blocking: waits, awaited: offset) {
                 case .received: waits = false
                 case .wouldBlock where !waits:
+                    if let grace {
+                        guard grace.waitToRead(socket) else { try abandon(id) }
+                        continue
+                    }
                     guard patience.waitToRead(socket) else { try lostWhileWaiting() }
                 case .ended, .wouldBlock, .failed(.connectionReset): try lostWhileWaiting()
                 case .failed(let error): throw error
@@ -220,6 +243,52 @@ extension DeviceServer {
         try flush(to: serial)
         // The device, or the reply, may have found the client gone.
         guard serial == connectionSerial, !isQuiescing else { throw .socketNotConnected }
+        return true
+    }
+
+    /// Carries out what was received before a command is sent, which the client may need to answer that.
+    ///
+    /// - Throws: `ECANCELED`: some of it cannot be now.
+    private func answerEarlierRequests() throws(Errno) {
+        guard !isProcessing, connection?.twin == nil else { return }
+        while case .message(let header, let length) = inbound.head(at: 0) {
+            if isAnswerToAbandoned(header) {
+                inbound.consume(length)
+                continue
+            }
+            // An answer to nothing is what the command will find.
+            guard header.flags.isCommand else { return }
+            if try !answerWhileWaiting(header, length: length) {
+                throw .canceled
+            }
+        }
+    }
+
+    /// How long an answer is awaited when a request has to wait for it; `nil`: as long as ever.
+    private func graceOfCrossing() -> Patience? {
+        guard answersWhileWaiting, !isProcessing, abandonedCommands.count < Self.mostAbandoned else {
+            return nil
+        }
+        return Patience(Self.crossingGrace)
+    }
+
+    /// Clients that answer and ask side by side have answered by then; the others will not before they are answered.
+    /// Milliseconds.
+    private static let crossingGrace = 20
+    /// Commands that were given up and are not answered yet. A client makes as many only by never answering.
+    private static let mostAbandoned = 8
+
+    private func abandon(_ id: UInt16) throws(Errno) -> Never {
+        abandonedCommands.append(id)
+        throw .canceled
+    }
+
+    /// Whether a message is the late answer to a command that was given up, which is ignored, and not expected again.
+    func isAnswerToAbandoned(_ header: MessageHeader) -> Bool {
+        guard !abandonedCommands.isEmpty, header.flags.isReply,
+            let place = abandonedCommands.firstIndex(of: header.id)
+        else { return false }
+        abandonedCommands.remove(at: place)
         return true
     }
 

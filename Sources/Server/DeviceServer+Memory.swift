@@ -11,8 +11,8 @@ extension DeviceServer {
     /// Fills `data` with client memory from `address` on.
     ///
     /// - Throws: as ``ClientMemory/piece(at:count:for:)``, and `EIO`, `EFAULT` the memory's file cannot be read; `EBUSY` a
-    ///   quiesce is pending; by messages also what the client answers, `EPROTO`, and `ENOTCONN`. Some of `data`
-    ///   may have been filled then.
+    ///   quiesce is pending; by messages also what the client answers, `EPROTO`, `ENOTCONN`, and `ECANCELED`
+    ///   (``answersWhileWaiting``). Some of `data` may have been filled then.
     public func readMemory(at address: UInt64, into data: inout MutableRawSpan) throws(Errno) {
         var failure: Errno?
         // The buffer is the span's, all of it.

@@ -47,8 +47,13 @@ public final class DeviceServer {
     /// The device must be ready for it: ``Device/read(_:at:into:on:)``, ``Device/write(_:at:from:on:)`` and
     /// ``Device/interruptsMasked(_:vectors:masked:on:)`` may be called in the middle of its access to client memory, if
     /// that was not begun in a method of the device. What they do to memory that is reached by messages fails with
-    /// `EBUSY`. A request that needs the device quiesced waits nonetheless, as do all behind it. Without effect on a
-    /// connection with a second socket.
+    /// `EBUSY`. Without effect on a connection with a second socket.
+    ///
+    /// A request that needs the device quiesced (DMA_MAP, DMA_UNMAP, a reset), or another that cannot be carried out
+    /// then, has to wait until the device is done, as have all behind it. If the answer does not come soon after it
+    /// (20 ms), the access is given up and fails with `ECANCELED`, and so do further ones until ``poll()`` has carried
+    /// that request out (``hasRequests``). Nothing is lost by that but time: the device tries again afterwards. What was
+    /// to be written may have been, or may be later, but before whatever is written after that.
     public var answersWhileWaiting = false
 
     /// The most bytes of client memory that one DMA_READ asks for, at least 1; what the client takes, if that is less.
@@ -125,6 +130,8 @@ public final class DeviceServer {
     /// The rest of a reply that is longer than the memory for it.
     var replyTail: DirtyReport?
     var nextCommandID: UInt16 = 1
+    /// Commands whose answers are not awaited any more, and ignored when they come.
+    var abandonedCommands: [UInt16] = []
 
     /// Makes a server; clients can connect from now on, though nothing is answered before ``attach()``.
     ///

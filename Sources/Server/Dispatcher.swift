@@ -7,7 +7,7 @@ extension DeviceServer {
     enum Progress {
         /// Carried out, successfully or not, and consumed.
         case done
-        /// Answered with an error before being carried out, and consumed.
+        /// Consumed without being carried out: answered with an error, or a late answer itself.
         case refused
         /// Kept until the device is quiesced.
         case pending
@@ -24,6 +24,10 @@ extension DeviceServer {
         }
         let command = Command(rawValue: header.command)
         guard header.flags.isCommand, length > MessageHeader.byteCount || command == .deviceReset else {
+            if isAnswerToAbandoned(header) {
+                inbound.consume(length)
+                return .refused
+            }
             return refuse(header, length: length, .invalidArgument)
         }
         let rule = command.map(CommandRule.init) ?? .unknown

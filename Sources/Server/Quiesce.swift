@@ -109,6 +109,7 @@ extension DeviceServer {
         interrupts.closeAll()
         inbound.reset()
         outbound.reset()
+        abandonedCommands = []
         connection = nil
         input = -1
         emptyPolls = 0
