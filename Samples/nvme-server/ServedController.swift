@@ -105,6 +105,8 @@ final class ServedController {
         while left > 0 {
             let count = controller.process()
             if count > 0 { hasWorked = true }
+            // More would be in vain before the client has been answered.
+            if controller.wasInterrupted { break }
             left -= 1 + count
         }
         if wakes != controller.wakeCount { isUnfinished = true }

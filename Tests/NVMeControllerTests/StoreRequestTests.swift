@@ -203,6 +203,32 @@ struct StoreRequestTests {
         #expect(!driver.controller.usesCopies)
     }
 
+    /// Completions that only messages reach are put off while the controller is paused, when none can be sent.
+    @Test(arguments: [0, 0x80] as [UInt64])
+    func remoteCompletionsWhilePaused(_ offset: UInt64) throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store])
+        driver.createQueues()
+        driver.host.remote = driver.completionQueue(1) + offset..<driver.completionQueue(1) + 0x1000
+        driver.controller.memoryChanged()
+        store.isHeld = true
+        // As many as are written together.
+        for _ in 0..<3 { driver.submit(driver.io(2), to: 1) }
+        driver.controller.process()
+        driver.host.interruptedCopies = 0..<Int.max
+        driver.controller.pause()
+        #expect(driver.controller.isUsingMemory)
+        store.isHeld = false
+        driver.controller.process()
+        #expect(!driver.controller.isUsingMemory && driver.take(1) == nil)
+        driver.controller.memoryChanged()
+        driver.controller.resume()
+        driver.host.interruptedCopies = 0..<0
+        driver.controller.process()
+        for _ in 0..<3 { #expect(driver.take(1)?.status == 0) }
+        #expect(driver.take(1) == nil)
+    }
+
     /// Nobody is told of events while the controller is paused: the admin queue may be one for messages.
     @Test func eventsWhilePaused() throws {
         let driver = try Driver()

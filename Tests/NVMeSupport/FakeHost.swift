@@ -27,6 +27,9 @@ package final class FakeHost: Host {
     package var failingCopies = 0
     /// Writes to registers that the client makes in the middle of the next copies, one in each.
     package var crossingWrites: [(offset: Int, value: UInt32)] = []
+    /// The copies, numbered from 0 when this is set, that are interrupted.
+    package var interruptedCopies: Range<Int> = 0..<0 { didSet { copyCount = 0 } }
+    package private(set) var copyCount = 0
     package weak var controller: NVMeController?
 
     package init() {
@@ -70,17 +73,16 @@ package final class FakeHost: Host {
     }
 
     package func read(_ address: UInt64, into target: UnsafeMutableRawPointer, count: Int) -> Bool {
-        guard !fails(), let place = place(address, count), !overlaps(hidden, address, count), !isReset()
-        else {
-            return false
-        }
+        guard !fails(), !isInterrupted(), let place = place(address, count),
+            !overlaps(hidden, address, count), !isReset()
+        else { return false }
         unsafe target.copyMemory(from: memory + place, byteCount: count)
         return true
     }
 
     package func write(_ address: UInt64, from source: UnsafeRawPointer, count: Int) -> Bool {
-        guard !fails(), let place = place(address, count), !overlaps(hidden, address, count),
-            !overlaps(readOnly, address, count), !isReset()
+        guard !fails(), !isInterrupted(), let place = place(address, count),
+            !overlaps(hidden, address, count), !overlaps(readOnly, address, count), !isReset()
         else { return false }
         unsafe (memory + place).copyMemory(from: source, byteCount: count)
         return true
@@ -96,6 +98,14 @@ package final class FakeHost: Host {
         failingCopies -= 1
         guard failingCopies == 0 else { return false }
         controller?.reset()
+        return true
+    }
+
+    /// A request of the client's comes first.
+    private func isInterrupted() -> Bool {
+        defer { copyCount += 1 }
+        guard interruptedCopies.contains(copyCount) else { return false }
+        controller?.interrupt()
         return true
     }
 

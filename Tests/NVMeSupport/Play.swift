@@ -63,6 +63,7 @@ package final class Play {
         late.failure = nil
         host.failingCopies = 0
         host.crossingWrites = []
+        host.interruptedCopies = 0..<0
         // A reset that waits for the store ends, and so does a format: commands of before, zeros, a flush.
         for _ in 0..<6 { controller.process() }
         host.mode = .direct
@@ -116,7 +117,7 @@ package final class Play {
     // MARK: What bytes mean
 
     private func step() {
-        switch input.byte() % 25 {
+        switch input.byte() % 26 {
         case 0...8: command()
         case 9, 10: createQueues()
         case 11...14: controller.process()
@@ -128,6 +129,9 @@ package final class Play {
         case 21: host.failingCopies = Int(input.byte() % 8)
         case 22: late.isHeld = input.byte() & 1 == 0
         case 23: host.crossingWrites = (0..<Int(input.byte() & 3)).map { _ in registerWrite() }
+        case 24:
+            let first = Int(input.byte() % 8)
+            host.interruptedCopies = first..<first + Int(input.byte() % 8)
         default: late.failure = [nil, nil, .ioError, .noSpace][Int(input.byte() & 3)]
         }
     }
@@ -204,6 +208,8 @@ package final class Play {
     /// As a server does: the device is quiesced, memory changes, the device is told.
     private func changeMemory() {
         controller.pause()
+        // The server sends no messages meanwhile.
+        host.interruptedCopies = 0..<Int.max
         late.isHeld = false
         while controller.isBusy { controller.process() }
         let first = Self.data + UInt64(input.byte()) % Self.pages * 4096
@@ -216,6 +222,7 @@ package final class Play {
         }
         controller.memoryChanged()
         controller.resume()
+        host.interruptedCopies = 0..<0
     }
 
     private func protect(_ readOnly: Range<UInt64>, _ hidden: Range<UInt64>) {

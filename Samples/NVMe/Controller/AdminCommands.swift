@@ -35,6 +35,7 @@ extension NVMeController {
         guard queue == 0, let place = events.requests.firstIndex(of: identifier),
             unsafe completions[0].room > 0
         else { return complete(slot, .success, result: 1) }
+        guard canPost(to: 0) else { return putOff(slot, .dataTransferError, 0) }
         events.requests.remove(at: place)
         unsafe completions[0].room &-= 1
         post(0, identifier, .abortRequested, 0)

@@ -65,6 +65,7 @@ extension NVMeController {
                 mayReport = true
                 return
             }
+            guard canPost(to: 0) else { break }
             // refreshHead may have added an event, never removed one.
             events.pending.remove(at: place)
             events.masked |= 1 << event.type

@@ -24,28 +24,39 @@ extension NVMeController {
         let command = unsafe slots + slot
         let queue = unsafe command.pointee.queue
         let identifier = unsafe command.pointee.entry.identifier
-        release(slot: slot)
         // After a reset nobody waits for it.
         guard unsafe command.pointee.resetCount == resetCount, unsafe submissions[queue].isActive else {
-            return
+            return release(slot: slot)
         }
+        let number = unsafe submissions[queue].completions
+        let isElsewhere = unsafe state.pointee.staged.queue != number
+        if isInterrupted || (stagedCount > 0 && isElsewhere) {
+            guard canPost(to: number) else { return putOff(slot, status, result) }
+        }
+        release(slot: slot)
         var status = status
         if !status.isSuccess { status = record(slot, status) }
         post(queue, identifier, status, result)
     }
 
-    /// Adds an entry to the completion queue of a submission queue. Room was found for it when the command was begun, and
-    /// the client sees it by the end of the turn.
+    /// Makes sure that nothing is in the way of another entry for a completion queue.
+    ///
+    /// - Returns: whether nothing is: the controller may have been reset, or its client comes first.
+    @inline(never)
+    func canPost(to number: Int) -> Bool {
+        guard !isInterrupted else { return false }
+        guard stagedCount > 0, unsafe state.pointee.staged.queue != number else { return true }
+        let resets = resetCount
+        postStaged()
+        return resets == resetCount && !isInterrupted
+    }
+
+    /// Adds an entry to the completion queue of a submission queue, which ``canPost(to:)``. Room was found for it when the
+    /// command was begun, and the client sees it by the end of the turn.
     func post(_ queue: Int, _ identifier: UInt16, _ status: Status, _ result: UInt32) {
         let submission = unsafe submissions + queue
         let number = unsafe submission.pointee.completions
         let completion = unsafe completions + number
-        if stagedCount > 0, unsafe state.pointee.staged.queue != number {
-            let resets = resetCount
-            postStaged()
-            // The client has gone, and its queues with it.
-            guard resets == resetCount else { return }
-        }
         if stagedCount == 0 {
             unsafe state.pointee.staged.queue = number
             unsafe state.pointee.staged.first = completion.pointee.tail
@@ -96,7 +107,9 @@ extension NVMeController {
         }
         let resets = resetCount
         let isWritten = unsafe host.write(address, from: entries, count: byteCount)
-        if resets == resetCount, !isWritten { failFatally() }
+        guard resets == resetCount, !isWritten else { return }
+        // They are written again in another turn.
+        if isInterrupted { stagedCount = count } else { failFatally() }
     }
 
     @inline(__always)

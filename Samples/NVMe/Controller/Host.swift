@@ -33,6 +33,7 @@ public struct MemoryWindow {
 ///
 /// Calls that copy may find that the client has gone, and then call ``NVMeController/reset()`` before they return; and
 /// they may have the client read and write registers. They fail if the controller was reset by the one or the other.
+/// A call that cannot copy for the moment, but may later, calls ``NVMeController/interrupt()`` and fails.
 public protocol Host: AnyObject {
     /// The window that an address is in. It holds until client memory changes, which the controller is told of by
     /// ``NVMeController/memoryChanged()``.

@@ -10,8 +10,9 @@ extension NVMeController {
     public func process(budget: Int = 64) -> Int {
         if asksForTracking { askForTracking() }
         if !due.isEmpty { finishDue() }
-        var done = 0
-        if isRunning, !isPaused {
+        // The server copies nothing before the client has been answered, for which the device has to be quiesced.
+        var done = isInterrupted && !isPaused ? catchUp() : 0
+        if isRunning, !isPaused, !isInterrupted {
             let resets = resetCount
             var place = 0
             while place < activeCount {
@@ -20,13 +21,14 @@ extension NVMeController {
                 guard unsafe tail(of: identifier) != submissions[identifier].head else { continue }
                 done &+= serve(identifier, budget)
                 if stagedCount > 0 { postStaged() }
-                guard isRunning, resetCount == resets else { break }
+                guard isRunning, resetCount == resets, !isInterrupted else { break }
             }
         }
         if pendingSlots > 0 { done &+= reap(wait: false) }
         if mayReport { deliverEvents() }
-        if stagedCount > 0 { postStaged() }
-        if owesInterrupts || levelIsHigh { signalInterrupts() }
+        if stagedCount > 0, !isInterrupted { postStaged() }
+        // Not before there is something to see.
+        if owesInterrupts || levelIsHigh, stagedCount == 0 { signalInterrupts() }
         return done
     }
 
@@ -58,7 +60,7 @@ extension NVMeController {
 
     /// A slot whose entry is there is one of a queue's commands from now on.
     @inline(__always)
-    private func prepare(_ slot: Int, _ queue: Int) {
+    func prepare(_ slot: Int, _ queue: Int) {
         let command = unsafe slots + slot
         unsafe command.pointee.queue = queue
         unsafe command.pointee.ending = .none
@@ -96,7 +98,7 @@ extension NVMeController {
             guard fetch(identifier, into: slot) else {
                 release(slot: slot)
                 // Also when the client has gone meanwhile.
-                if resets == resetCount { failFatally() }
+                if resets == resetCount, !isInterrupted { failFatally() }
                 return done
             }
             unsafe completion.pointee.room &-= 1
@@ -104,6 +106,7 @@ extension NVMeController {
             identifier == 0 ? executeAdmin(slot) : executeNVM(slot)
             done &+= 1
             guard resets == resetCount, isRunning else { return done }
+            if isInterrupted { break }
         }
         if shadow.isActive, identifier != 0, !configuration.isPolled { askToRing(identifier) }
         return done
@@ -243,7 +246,7 @@ extension NVMeController {
     }
 
     /// Begins no command until ``resume()``; ``process(budget:)`` completes those under way. Until it has,
-    /// ``isUsingMemory``.
+    /// ``isUsingMemory``. What they have to copy from or to memory that is reached by messages may wait until then too.
     public func pause() {
         isPaused = true
     }
@@ -255,10 +258,12 @@ extension NVMeController {
         return unsafe state.pointee.usesCopies
     }
 
-    /// Waits for stores until nothing uses client memory, and tells the client of what is done.
+    /// Waits for stores until nothing uses client memory, and tells the client of what is done. Also of a controller that
+    /// is paused, while memory can be copied.
     public func finishPending() {
+        if isInterrupted { catchUp() }
         drain()
-        postStaged()
+        if !isInterrupted { postStaged() }
     }
 
     /// Begins commands again. Before the next one the host is asked again whether it tracks writes: what the controller was
@@ -294,13 +299,8 @@ extension NVMeController {
         let queue = unsafe slots[slot].queue
         // After a reset the queue is another one.
         let isCounted = unsafe slots[slot].resetCount == resetCount
-        if isCounted { unsafe submissions[queue].pending -= 1 }
+        let resets = resetCount
         end(slot)
-        guard isCounted, unsafe submissions[queue].pending == 0,
-            let deletion = unsafe submissions[queue].deletion
-        else { return }
-        unsafe submissions[queue].deletion = nil
-        removeSubmissionQueue(queue)
-        complete(deletion, .success)
+        if isCounted, resets == resetCount { countDown(queue) }
     }
 }

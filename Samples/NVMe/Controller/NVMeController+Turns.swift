@@ -10,11 +10,11 @@ extension NVMeController {
         var hasWorked = false
         for _ in 0..<limit {
             let wakes = wakeCount
-            if process() > 0 {
-                hasWorked = true
-            } else if wakes == wakeCount {
-                return (hasWorked, false)
-            }
+            let count = process()
+            if count > 0 { hasWorked = true }
+            // The client's request comes first, or those who have to be done before it.
+            if wasInterrupted { return (hasWorked, !isPaused) }
+            if count == 0, wakes == wakeCount { return (hasWorked, false) }
         }
         return (hasWorked, true)
     }

@@ -155,8 +155,9 @@ public final class NVMeController {
     /// - Returns: why something could not be made durable.
     @discardableResult
     public func finish() -> Errno? {
+        if isInterrupted { catchUp() }
         drain(formats: true)
-        postStaged()
+        if !isInterrupted { postStaged() }
         if owesInterrupts { signalInterrupts() }
         var failure: Errno?
         for place in 0..<namespaceCount {
@@ -169,6 +170,7 @@ public final class NVMeController {
     func stop() {
         isRunning = false
         stagedCount = 0
+        forgetParked()
         resetCount &+= 1
     }
 

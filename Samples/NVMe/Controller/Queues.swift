@@ -78,12 +78,14 @@ struct Slot {
     var vectorCount = 0
     /// Memory between store and client, where data cannot move directly.
     var bounce: UnsafeMutableRawPointer?
-    /// The free list.
+    /// The free list, or that of commands that are put off.
     var nextFree: Int32 = -1
     var isPending = false
     /// Requests that are not complete yet, of a command that is several.
     var pendingParts = 0
     var status = Status.success
+    /// Dword 0 of its completion, if that is put off.
+    var result: UInt32 = 0
     /// The controller's count of resets when it was fetched: after another one nobody waits for the command.
     var resetCount: UInt64 = 0
 
@@ -106,6 +108,10 @@ struct Slot {
         case format
         /// The write cache is off, and now empty.
         case emptyCache
+        /// Nothing but its completion, which could not be written.
+        case tell
+        /// All of it: its copies could not be made.
+        case again
     }
 }
 

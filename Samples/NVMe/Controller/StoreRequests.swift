@@ -84,13 +84,13 @@ extension NVMeController {
             return release(slot: slot)
         case .format: return endFormat(slot)
         case .emptyCache: return endEmptyCache(slot)
-        case .none, .mark, .deliver, .compare, .flush: break
+        case .none, .mark, .deliver, .compare, .flush, .tell, .again: break
         }
         var status = unsafe command.pointee.status
         // The memory may be another client's by now.
         if status.isSuccess, unsafe command.pointee.resetCount == resetCount {
             switch unsafe command.pointee.ending {
-            case .shutdown, .format, .emptyCache: break
+            case .shutdown, .format, .emptyCache, .tell, .again: break
             case .none:
                 if unsafe command.pointee.entry.opcode == NVMOpcode.write.rawValue { countWritten(slot) }
             case .mark:

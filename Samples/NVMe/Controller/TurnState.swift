@@ -14,6 +14,8 @@ struct TurnState {
     var due: Due = []
     var isPaused: Bool = false
     var usesCopies: Bool = false
+    var isInterrupted = false
+    var parked = ParkedCommands()
     var mayReport: Bool = false
     var isTracked: Bool = false
     var staged = StagedCompletions()
@@ -109,6 +111,11 @@ extension NVMeController {
     package var wakeCount: UInt64 {
         @inline(__always) get { unsafe state.pointee.wakeCount }
         @inline(__always) set { unsafe state.pointee.wakeCount = newValue }
+    }
+    /// No memory can be copied until the client has been answered; the next turn tries again.
+    var isInterrupted: Bool {
+        @inline(__always) get { unsafe state.pointee.isInterrupted }
+        @inline(__always) set { unsafe state.pointee.isInterrupted = newValue }
     }
     /// There may be an event to tell of, and somebody who asked.
     var mayReport: Bool {

@@ -5,7 +5,8 @@ package import VFIOUserServer
 ///
 /// Where client memory is reached by messages, registers may be read and written in the middle of that, as QEMU answers
 /// no message while one of its processors waits for an access. The controller allows it between any two of its steps; what
-/// it was doing when such a write resets it has failed.
+/// it was doing when such a write resets it has failed. What has to wait for the device to be quiesced interrupts the
+/// controller's turn, and what it was doing then is done again.
 ///
 /// Unsafe inside: pointers go to and from the controller and the server's client memory, each with its length.
 @safe
@@ -144,8 +145,9 @@ package final class NVMeDevice: Device, Host {
     package func quiesce(on server: DeviceServer) throws(Errno) -> QuiesceState {
         guard let controller = controllerStorage else { return .quiesced }
         controller.pause()
-        // The server sends the client no messages while it waits to be told.
-        if controller.usesCopies { controller.finishPending() }
+        // What would have to be copied by messages is put off: the client may answer none before this request is (QEMU).
+        // One that uses I/O address spaces does, and the commands under way end before their memory goes.
+        if server.usesIOAS == true, controller.usesCopies { controller.finishPending() }
         // Other controllers on this thread are not made to wait for slow stores.
         isQuiescing = controller.isUsingMemory
         if isQuiescing { return .pending }
@@ -217,7 +219,12 @@ package final class NVMeDevice: Device, Host {
         guard let server = unsafe server, let controller = controllerStorage else { return false }
         let resets = controller.resetCount
         let buffer = unsafe UnsafeMutableRawBufferPointer(start: target, count: count)
-        guard (try? unsafe server.readMemory(at: address, into: buffer)) != nil else { return false }
+        do throws(Errno) {
+            try unsafe server.readMemory(at: address, into: buffer)
+        } catch {
+            if Self.isTemporary(error, server) { controller.interrupt() }
+            return false
+        }
         return controller.resetCount == resets
     }
 
@@ -225,8 +232,22 @@ package final class NVMeDevice: Device, Host {
         guard let server = unsafe server, let controller = controllerStorage else { return false }
         let resets = controller.resetCount
         let buffer = unsafe UnsafeRawBufferPointer(start: source, count: count)
-        guard (try? unsafe server.writeMemory(at: address, from: buffer)) != nil else { return false }
+        do throws(Errno) {
+            try unsafe server.writeMemory(at: address, from: buffer)
+        } catch {
+            if Self.isTemporary(error, server) { controller.interrupt() }
+            return false
+        }
         return controller.resetCount == resets
+    }
+
+    /// Whether a copy failed because a request of the client's comes first. A client may also answer these errors.
+    private static func isTemporary(_ error: Errno, _ server: DeviceServer) -> Bool {
+        switch error {
+        case .canceled: server.hasRequests
+        case .resourceBusy: server.isQuiescing
+        default: false
+        }
     }
 
     package var tracksWrites: Bool { memory?.isTracked ?? false }

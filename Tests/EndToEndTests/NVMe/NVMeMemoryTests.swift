@@ -113,8 +113,7 @@ struct NVMeMemoryTests {
             try rig.enable()
             try rig.createQueues()
             try rig.submit(rig.io(1, prp1: place), to: 1)
-            // Admin commands are carried out in turn: once this one is done the other has begun.
-            #expect(try rig.admin(6, 1) == 0)
+            try rig.waitUntilBegun()
             try unmap(place, of: rig)
             #expect(try rig.take(1) == 0)
             try extra.write([UInt8](repeating: 0xee, count: 4096), at: 0)
@@ -142,7 +141,7 @@ struct NVMeMemoryTests {
             try rig.enable()
             try rig.createQueues()
             for block in 0..<4 as Range<UInt32> { try rig.submit(rig.io(2, first: block), to: 1) }
-            #expect(try rig.admin(6, 1) == 0)
+            try rig.waitUntilBegun()
             try rig.client.detach()
             for _ in 0..<4 { #expect(try rig.take(1) == 0) }
             let before = try rig.memory.read(at: 0, count: Rig.size)

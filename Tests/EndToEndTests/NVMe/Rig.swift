@@ -114,15 +114,22 @@ final class Rig {
         try ring(2 * queue, (tail + 1) % Self.entries)
     }
 
+    /// Where the last dword of a queue's next completion is.
+    private func nextCompletion(_ queue: Int) -> Int {
+        Self.completions(queue) + Int((heads[queue] ?? 0) % Self.entries) * 16 + 12
+    }
+
+    /// Whether the next completion of a queue is there.
+    func hasCompletion(_ queue: Int) throws -> Bool {
+        let phase = (heads[queue] ?? 0) / Self.entries % 2 == 0 ? 1 : 0 as UInt32
+        return try memory.loadAcquiring(at: nextCompletion(queue), as: UInt32.self) >> 16 & 1 == phase
+    }
+
     /// The status of the next completion of a queue; `nil` if none comes.
     func take(_ queue: Int, seconds: Int = 20) throws -> UInt16? {
+        guard try wait(seconds, until: { try hasCompletion(queue) }) else { return nil }
+        let place = nextCompletion(queue)
         let head = heads[queue] ?? 0
-        let place = Self.completions(queue) + Int(head % Self.entries) * 16 + 12
-        let phase = head / Self.entries % 2 == 0 ? 1 : 0 as UInt32
-        guard
-            try wait(
-                seconds, until: { try memory.loadAcquiring(at: place, as: UInt32.self) >> 16 & 1 == phase })
-        else { return nil }
         heads[queue] = head + 1
         try ring(2 * queue + 1, (head + 1) % Self.entries)
         return UInt16(truncatingIfNeeded: try memory.load(at: place, as: UInt32.self) >> 17) & 0x7ff
@@ -144,6 +151,12 @@ final class Rig {
         entry.dword10 = dword10
         entry.dword11 = dword11
         return try call(entry, on: 0)
+    }
+
+    /// Waits until all that was submitted has begun. Queues are served in turn, the admin queue first: when its second
+    /// command is done, the others have been served since the first was.
+    func waitUntilBegun() throws {
+        for _ in 0..<2 { #expect(try admin(6, 1) == 0) }
     }
 
     /// Creates a pair of I/O queues, elsewhere if told so.
