@@ -58,16 +58,17 @@ final class Service {
             let wasHandled = try loop.runOnce(timeout: pause)
             var hasWorked = false
             for controller in controllers {
-                if wasHandled { controller.lookAtClient() }
                 if controller.work() { hasWorked = true }
                 // Sockets cost a system call each time; doorbells do not. One look is enough after a pause.
                 if pause == 0, controller.mustLook, controller.look(times: Self.looks / controllers.count) {
                     hasWorked = true
                 }
+                // It may have come by a message, and gone while one was awaited.
+                controller.lookAtClient()
             }
             if hasWorked || (wasHandled && mustLook) { lastActivity = .now }
             if statisticsInterval > 0 { logStatistics() }
-            if wasHandled, controllers.allSatisfy(\.isOver) {
+            if controllers.allSatisfy(\.isOver) {
                 logger.info("no client can come any more")
                 break
             }

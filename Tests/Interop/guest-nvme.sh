@@ -97,6 +97,9 @@ check 'INTx' works "raw,interrupts,make,reset,raw,interrupts $two pci=nomsi" ''
 check 'INTx, doorbells by messages' works "raw,interrupts,make,reset,raw,interrupts $two pci=nomsi" '--doorbells trap'
 check 'memory that only messages reach' works "trim,make,interrupts,reset $two mib=4" '' --plain-memory
 check 'such memory, and doorbells by messages' works "raw,make,interrupts,reset $two mib=4" '--doorbells trap' --plain-memory
+check 'resets with commands under way' works "crash,raw $two" '' --reboot
+check 'and with memory that only messages reach' works "crash,raw $two" '' --reboot --plain-memory
+check 'and doorbells by messages' works "crash,raw $two" '--doorbells trap' --reboot --plain-memory
 check 'doorbells by eventfd, which QEMU does not use' works "raw,make $two" '--doorbells ioeventfd'
 check 'what was flushed survives the server' survives_kill
 check 'and with doorbells by messages' survives_kill --doorbells trap

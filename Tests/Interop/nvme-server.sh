@@ -289,6 +289,14 @@ a_connected_socket_is_served() {
     wait_for [ -S "$socket" ] && verifies && ends 0
 }
 
+# Also if that goes while the controller waits for it.
+a_connected_socket_ends_in_the_middle() {
+    launch server "$here/handing-over.pl" accept "$socket" "$program" --fd 3 --memory 1M --doorbells trap
+    server=$pid
+    wait_for [ -S "$socket" ] && "$here/leaving.pl" "$socket" && wait_for has_ended && ends 0
+}
+has_ended() { ! kill -0 "$server" 2>/dev/null; }
+
 other_descriptors_are_refused() {
     refuses 1 'no such descriptor' --fd 77 && refuses 1 'neither a number nor a name' --fd disk &&
         refuses 1 'not a socket' --fd 0 </dev/null || return
@@ -347,6 +355,7 @@ check 'no io_uring' without_io_uring
 check 'a listening socket' a_listening_socket_is_taken_over
 check 'socket activation' sockets_of_systemd
 check 'a connected socket' a_connected_socket_is_served
+check 'a connected socket whose client goes in the middle' a_connected_socket_ends_in_the_middle
 check 'descriptors that cannot be used' other_descriptors_are_refused
 check 'a server with nothing to do' an_idle_server_sleeps
 

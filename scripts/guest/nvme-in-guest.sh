@@ -172,6 +172,27 @@ step_reboot() {
     return 1
 }
 
+# The machine is reset with reads and writes under way, three times, of which nobody tells the device.
+step_crash() {
+    # The last block of the disk says how often it was.
+    last=$(($(cat "/sys/block/${disk##*/}/size") / 8 - 1))
+    count=$(dd "if=$disk" bs=4k skip=$last count=1 iflag=direct 2>/dev/null | tr -d '\0')
+    [ "${count:-0}" -lt 3 ] || return 0
+    echo $((${count:-0} + 1)) >/tmp/count
+    dd if=/tmp/count "of=$disk" bs=4k seek=$last conv=sync oflag=direct 2>/dev/null
+    dd if=/dev/urandom of=/tmp/raw bs=1M count=2 2>/dev/null
+    for device in $scratch $disk; do
+        while :; do dd if=/tmp/raw "of=$device" bs=128k oflag=direct 2>/dev/null; done &
+        while :; do dd "if=$device" of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null; done &
+    done
+    sleep 0.$((3 + 2 * ${count:-0}))
+    say "reset number $((${count:-0} + 1))"
+    stty onlcr </dev/console
+    echo b >/proc/sysrq-trigger
+    sleep 60
+    return 1
+}
+
 # What the controller says of itself.
 step_identify() {
     show 'nvme list'
