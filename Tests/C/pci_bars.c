@@ -180,7 +180,50 @@ TEST(bar_values)
     config_put(s, 0x24, 4, 0xffffffff);
     assert_int_equal(config_get(s, 0x24, 4), 0xffffffff);
     /* A BAR that moved is still the same region. */
-    region_read(s, 0, 0, 4);
+    memset(calls.memory, 0x77, 4);
+    assert_memory_equal(region_read(s, 0, 0, 4)->data + 16, "\x77\x77\x77\x77", 4);
+    assert_int_equal(call(CALL_REGION, 0)->offset, 0);
+}
+
+/* The type is what is in the register, not what the region is, and it takes as many bits as the kind of BAR has. */
+TEST(type_bits_are_kept)
+{
+    struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+    uint8_t *space = vfu_pci_get_config_space(s->ctx)->raw;
+
+    use_region(s, 0, 16, RW | MEM | PREFETCH);
+    use_region(s, 1, 4, RW);
+    start(s);
+    config_put(s, 0x10, 4, 0xfffffff7);
+    assert_int_equal(config_get(s, 0x10, 4), 0xfffffff8);
+    config_put(s, 0x14, 4, 0xfffffffe);
+    assert_int_equal(config_get(s, 0x14, 4), 0xfffffffd);
+    for (uint8_t type = 0; type < 16; type++) {
+        space[0x10] = type;
+        space[0x14] = type;
+        config_put(s, 0x10, 4, type % 2 == 0 ? 0xffffffff : 0);
+        config_put(s, 0x14, 4, type % 2 == 0 ? 0xffffffff : 0);
+        assert_int_equal(config_get(s, 0x10, 4), (type % 2 == 0 ? 0xfffffff0 : 0) | type);
+        assert_int_equal(config_get(s, 0x14, 4), (type % 2 == 0 ? 0xfffffffc : 0) | (type & 3));
+    }
+}
+
+/* Of a region set up later the size counts, as it is then; the type was written by realize. */
+TEST(bar_set_up_after_realize)
+{
+    struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+
+    start(s);
+    use_region(s, 3, 0x1000, RW | MEM);
+    assert_int_equal(config_get(s, 0x1c, 4), 1);
+    config_put(s, 0x1c, 4, 0xffffffff);
+    assert_int_equal(config_get(s, 0x1c, 4), 0xfffff001);
+    use_region(s, 3, 0x100000, RW | MEM);
+    config_put(s, 0x1c, 4, 0xffffffff);
+    assert_int_equal(config_get(s, 0x1c, 4), 0xfff00001);
+    use_region(s, 3, 0, RW);
+    config_put(s, 0x1c, 4, 0xffffffff);
+    assert_int_equal(config_get(s, 0x1c, 4), 1);
 }
 
 TEST(rom_register)
@@ -198,7 +241,12 @@ TEST(rom_register)
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         config_put_fails(s, 0x30, 4, refused[i], EINVAL);
     }
+    memset(calls.memory, 0x99, 4); /* the region is there, whatever its register says */
+    assert_memory_equal(region_read(s, VFU_PCI_DEV_ROM_REGION_IDX, 0, 4)->data + 16, "\x99\x99\x99\x99", 4);
     vfu_pci_get_config_space(s->ctx)->hdr.erom = 0xabcd0001;
+    assert_int_equal(config_get(s, 0x30, 4), 0xabcd0001);
+    config_put(s, 0x30, 4, 0xfffff800);
+    config_put_fails(s, 0x30, 4, 0x800, EINVAL);
     assert_int_equal(config_get(s, 0x30, 4), 0xabcd0001);
     config_put(s, 0x30, 4, 0);
     assert_int_equal(config_get(s, 0x30, 4), 0);
@@ -214,6 +262,8 @@ int main(void)
         CASE(sizing_wide_bars),
         CASE(wide_bars_below_4_gib),
         CASE(bar_values),
+        CASE(type_bits_are_kept),
+        CASE(bar_set_up_after_realize),
         CASE(rom_register),
     };
     return RUN(tests);

@@ -104,11 +104,17 @@ TEST(revision_and_header_type)
 
 TEST(interrupt_pin)
 {
-    struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+    static const uint32_t counts[] = {0, 1, 4};
 
-    assert_int_equal(vfu_setup_device_nr_irqs(s->ctx, VFU_DEV_INTX_IRQ, 1), 0);
-    start(s);
-    assert_int_equal(config_get(s, 0x3d, 1), 1);
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+
+        assert_int_equal(vfu_setup_device_nr_irqs(s->ctx, VFU_DEV_INTX_IRQ, counts[i]), 0);
+        assert_int_equal(vfu_setup_device_nr_irqs(s->ctx, VFU_DEV_MSIX_IRQ, 2), 0); /* which has no pin */
+        start(s);
+        assert_int_equal(config_get(s, 0x3d, 1), counts[i] != 0);
+        end_session(s);
+    }
 }
 
 static bool contains(const uint8_t *list, size_t n, unsigned value)
@@ -221,8 +227,9 @@ TEST(command_register)
         config_put_fails(s, 4, 2, refused[i], EINVAL);
         assert_int_equal(config_get(s, 4, 2), 0);
     }
+    config_put(s, 4, 2, 0x410);
     config_put_fails(s, 4, 2, 0x547, EINVAL);
-    assert_int_equal(config_get(s, 4, 2), 0x507); /* the known bits took effect */
+    assert_int_equal(config_get(s, 4, 2), 0x507); /* the known bits took effect, those that are 0, too */
 }
 
 /* One byte of the command register leaves no trace of what happens to lie behind it in memory. */
@@ -288,6 +295,8 @@ TEST(device_space_with_callback)
     calls.behave[CALL_REGION].error = EDOM;
     config_put_fails(s, 0x98, 4, 0, EDOM);
     region_read_fails(s, CONFIG, 0x98, 4, EDOM);
+    config_put_fails(s, 0x3c, 8, 0x34, EDOM); /* the register before it stays written */
+    assert_int_equal(config_get(s, 0x3c, 4), 0x34);
     calls.behave[CALL_REGION].error = 0;
     clear_calls();
 

@@ -38,6 +38,53 @@ TEST(size_without_init)
     }
 }
 
+/* Other sizes than those of config space are taken for the next one. */
+TEST(sizes_that_are_none)
+{
+    static const size_t sizes[][2] = {{1, 256}, {64, 256}, {255, 256}, {257, 4096}, {4095, 4096}, {0x10000, 4096}};
+
+    NOT_ON_REFERENCE("config space is as large as it is told");
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct session *s = new_session();
+        const uint32_t size = (uint32_t)sizes[i][1];
+
+        use_region(s, CONFIG, sizes[i][0], RW);
+        start(s);
+        config_bytes(s, 0, size);
+        region_read_fails(s, CONFIG, 0, size + 1, EINVAL);
+        end_session(s);
+    }
+}
+
+/* But for the types of BARs, which come with realize. */
+TEST(all_bytes_start_at_zero)
+{
+    static const struct {
+        vfu_pci_type_t type;
+        uint32_t size;
+    } cases[] = {
+        {VFU_PCI_TYPE_CONVENTIONAL, 256},
+        {VFU_PCI_TYPE_PCI_X_1, 256},
+        {VFU_PCI_TYPE_PCI_X_2, 4096},
+        {VFU_PCI_TYPE_EXPRESS, 4096},
+    };
+    static const uint8_t zeros[4096];
+    uint8_t realized[4096] = {0};
+
+    for (size_t i = 0; i < 6; i++) {
+        realized[0x10 + 4 * i] = 1;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct session *s = new_device(cases[i].type);
+
+        assert_memory_equal(vfu_pci_get_config_space(s->ctx), zeros, cases[i].size);
+        start(s);
+        assert_memory_equal(config_bytes(s, 0, cases[i].size), realized, cases[i].size);
+        region_read_fails(s, CONFIG, cases[i].size, 1, EINVAL);
+        end_session(s);
+    }
+}
+
 TEST(init_after_the_config_region)
 {
     struct session *s = new_session();
@@ -111,6 +158,28 @@ TEST(always_cb_and_capabilities)
     assert_int_equal(vfu_pci_get_config_space(s->ctx)->raw[0x49], 0);
 }
 
+/* However long an access is, and whatever is in its way, there is one call. */
+TEST(always_cb_and_long_writes)
+{
+    struct session *s = new_device(VFU_PCI_TYPE_EXPRESS);
+    struct pmcap pm = {.hdr.id = PCI_CAP_ID_PM};
+    struct dsncap dsn = {.hdr = {.id = PCI_EXT_CAP_ID_DSN, .version = 1}};
+    static uint8_t data[0x200], before[0x200];
+
+    use_region(s, CONFIG, 4096, RW | ALWAYS_CB);
+    assert_int_equal(vfu_pci_add_capability(s->ctx, 0, VFU_CAP_FLAG_READONLY, &pm), 0x40);
+    assert_int_equal(vfu_pci_add_capability(s->ctx, 0, VFU_CAP_FLAG_EXTENDED, &dsn), 0x100);
+    start(s);
+    memcpy(before, vfu_pci_get_config_space(s->ctx), sizeof(before));
+    memset(data, 0x5a, sizeof(data));
+    region_write(s, CONFIG, 1, data, 0x1ff);
+    assert_int_equal(calls.count, 1);
+    assert_int_equal(call(CALL_REGION, 0)->offset, 1);
+    assert_int_equal(call(CALL_REGION, 0)->count, 0x1ff);
+    assert_memory_equal(calls.memory + 1, data, 0x1ff);
+    assert_memory_equal(vfu_pci_get_config_space(s->ctx), before, sizeof(before));
+}
+
 /* What was set up after realize counts, also for config space. */
 TEST(always_cb_no_longer)
 {
@@ -132,10 +201,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(size_without_init),
+        CASE(sizes_that_are_none),
+        CASE(all_bytes_start_at_zero),
         CASE(init_after_the_config_region),
         CASE(config_region_of_a_wrong_size),
         CASE(always_cb_results),
         CASE(always_cb_and_capabilities),
+        CASE(always_cb_and_long_writes),
         CASE(always_cb_no_longer),
     };
     return RUN(tests);

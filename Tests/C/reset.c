@@ -101,12 +101,25 @@ TEST(resets_change_nothing)
     close(memory);
 }
 
+static unsigned control_before, control_at_reset;
+
+static void look_at_control(vfu_ctx_t *ctx, const struct call *call)
+{
+    const uint8_t *control = vfu_pci_get_config_space(ctx)->raw + DEVICE_CONTROL;
+
+    *(call->kind == CALL_RESET ? &control_at_reset : &control_before) = control[0] | (unsigned)control[1] << 8;
+}
+
 TEST(function_level_reset)
 {
     static const enum call_kind expected[] = {CALL_QUIESCE, CALL_RESET};
     struct session *s = device();
 
+    calls.hook = look_at_control;
     config_put(s, DEVICE_CONTROL, 2, 0x8010);
+    calls.hook = NULL;
+    assert_int_equal(control_before, 0);
+    assert_int_equal(control_at_reset, 0x0010); /* stored before the device is told */
     assert_sequence(expected, ARRAY_LEN(expected));
     assert_int_equal(call(CALL_RESET, 0)->value, VFU_RESET_PCI_FLR);
     assert_int_equal(config_get(s, DEVICE_CONTROL, 2), 0x0010); /* the bit itself is never stored */
