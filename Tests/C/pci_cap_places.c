@@ -98,6 +98,95 @@ TEST(automatic_places_avoid_others)
     assert_int_equal(add_extended(s, 0, 0x40), 0x14c);
 }
 
+/* It is the last of the list that counts, not the one at the highest address. */
+TEST(automatic_places_follow_the_list)
+{
+    struct session *s = new_device(VFU_PCI_TYPE_EXPRESS);
+
+    assert_int_equal(add_vendor(s, 0x80, 8), 0x80);
+    assert_int_equal(add_vendor(s, 0x40, 6), 0x40);
+    assert_int_equal(add_vendor(s, 0, 8), 0x48);
+    assert_int_equal(add_vendor(s, 0, 8), 0x50);
+    assert_int_equal(add_extended(s, 0, 12), 0x100);
+    assert_int_equal(add_extended(s, 0x200, 12), 0x200);
+    assert_int_equal(add_extended(s, 0x140, 13), 0x140);
+    assert_int_equal(add_extended(s, 0, 12), 0x150);
+}
+
+/* Unlike chosen places they may reach up to the very end. */
+TEST(automatic_places_at_the_end)
+{
+    struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+
+    assert_int_equal(add_vendor(s, 0, 0xb0), 0x40);
+    assert_fails(add_vendor(s, 0, 0x11), ENOSPC);
+    assert_int_equal(add_vendor(s, 0, 0x10), 0xf0);
+    assert_fails(add_vendor(s, 0, 3), ENOSPC);
+    end_session(s);
+    s = new_device(VFU_PCI_TYPE_EXPRESS);
+    assert_int_equal(add_extended(s, 0, 0xef0), 0x100);
+    assert_fails(add_extended(s, 0, 0x11), ENOSPC);
+    assert_int_equal(add_extended(s, 0, 0x10), 0xff0);
+    assert_fails(add_extended(s, 0, 8), ENOSPC);
+}
+
+/* Each kind has its size, behind which the next one may begin. */
+TEST(sizes_of_kinds)
+{
+    static const struct {
+        uint8_t id, size;
+    } kinds[] = {{PCI_CAP_ID_PM, 8}, {PCI_CAP_ID_MSI, 24}, {PCI_CAP_ID_VNDR, 21}, {PCI_CAP_ID_EXP, 60},
+                 {PCI_CAP_ID_MSIX, 12}};
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
+        uint8_t data[64] = {kinds[i].id, 0, 21};
+
+        assert_int_equal(vfu_pci_add_capability(s->ctx, 0x44, 0, data), 0x44);
+        assert_fails(add_vendor(s, 0x44u + kinds[i].size - 1, 4), EINVAL);
+        assert_int_equal(add_vendor(s, 0x44u + kinds[i].size, 4), 0x44 + kinds[i].size);
+        end_session(s);
+    }
+}
+
+TEST(kinds_that_are_unknown)
+{
+    static const uint8_t standard[] = {PCI_CAP_ID_PM, PCI_CAP_ID_MSI, PCI_CAP_ID_VNDR, PCI_CAP_ID_EXP, PCI_CAP_ID_MSIX};
+    struct session *s = new_device(VFU_PCI_TYPE_EXPRESS);
+
+    for (unsigned id = 0; id <= 0xffff; id++) {
+        uint8_t data[64] = {(uint8_t)id, (uint8_t)(id >> 8), 12, 0, 0, 0, 0, 1};
+
+        if (id <= 0xff && memchr(standard, (int)id, sizeof(standard)) == NULL) {
+            assert_fails(vfu_pci_add_capability(s->ctx, 0, 0, data), ENOTSUP);
+        }
+        if (id != PCI_EXT_CAP_ID_DSN && id != PCI_EXT_CAP_ID_VNDR) {
+            assert_fails(vfu_pci_add_capability(s->ctx, 0, EXTENDED, data), ENOTSUP);
+        }
+    }
+}
+
+/* The program may have written the first one itself; without an id there is none, whatever else is there. */
+TEST(first_extended_one_without_an_id)
+{
+    struct session *s = new_device(VFU_PCI_TYPE_EXPRESS);
+    uint32_t *first = (uint32_t *)(vfu_pci_get_config_space(s->ctx)->raw + 0x100);
+
+    *first = 0x1407u << 16; /* next: 0x140 */
+    assert_zero_with(vfu_pci_find_capability(s->ctx, true, 0), ENOENT);
+    assert_fails(add_extended(s, 0x140, 12), EINVAL); /* the first must be at 0x100 */
+    assert_int_equal(add_extended(s, 0, 12), 0x100);
+    assert_int_equal(*first, 7 << 16 | PCI_EXT_CAP_ID_VNDR);
+    assert_int_equal(add_extended(s, 0, 12), 0x10c);
+    end_session(s);
+    s = new_device(VFU_PCI_TYPE_EXPRESS);
+    first = (uint32_t *)(vfu_pci_get_config_space(s->ctx)->raw + 0x100);
+    *first = 1 << 16 | PCI_EXT_CAP_ID_DSN;
+    assert_int_equal(vfu_pci_find_capability(s->ctx, true, PCI_EXT_CAP_ID_DSN), 0x100);
+    assert_int_equal(add_extended(s, 0, 12), 0x10c);
+    assert_int_equal(*first, 0x10c1u << 16 | PCI_EXT_CAP_ID_DSN);
+}
+
 /* Lengths that do not even cover the header. */
 TEST(lengths_that_are_none)
 {
@@ -123,6 +212,11 @@ int main(void)
         CASE(chosen_places_of_extended_ones),
         CASE(lists_run_in_order_of_adding),
         CASE(automatic_places_avoid_others),
+        CASE(automatic_places_follow_the_list),
+        CASE(automatic_places_at_the_end),
+        CASE(sizes_of_kinds),
+        CASE(kinds_that_are_unknown),
+        CASE(first_extended_one_without_an_id),
         CASE(lengths_that_are_none),
     };
     return RUN(tests);

@@ -245,7 +245,13 @@ TEST(callback)
     assert_memory_equal(calls.memory + 0x53, "AB", 2);
     config_put(s, 0x50, 1, 'h'); /* its header, too */
     assert_int_equal(calls.count, 3);
-    calls.behave[CALL_REGION].error = EXDEV;
+    calls.behave[CALL_REGION] = (struct behaviour){.override = true, .result = 3};
+    config_put(s, 0x51, 6, UINT64_C(0x363534333231)); /* called again for the rest */
+    assert_memory_equal(calls.memory + 0x51, "123456", 6);
+    assert_int_equal(call(CALL_REGION, 4)->offset, 0x54);
+    assert_int_equal(call(CALL_REGION, 4)->count, 3);
+    assert_int_equal(calls.count, 5);
+    calls.behave[CALL_REGION] = (struct behaviour){.error = EXDEV};
     config_put_fails(s, 0x53, 2, 0, EXDEV);
 }
 

@@ -196,6 +196,47 @@ TEST(links_that_lead_outside)
     assert_zero_with(vfu_pci_find_capability(s->ctx, true, VNDR), EINVAL);
 }
 
+TEST(list_that_loops)
+{
+    struct session *s;
+    uint8_t *space;
+
+    NOT_ON_REFERENCE("it searches for ever");
+    s = five_capabilities();
+    space = (uint8_t *)vfu_pci_get_config_space(s->ctx);
+    for (unsigned link = 0x100; link <= 600; link += 600 - 0x100) { /* to the first, and to itself */
+        space[600 + 2] = (uint8_t)(1 | link << 4);
+        space[600 + 3] = (uint8_t)(link >> 4);
+        assert_zero_with(vfu_pci_find_capability(s->ctx, true, PCI_EXT_CAP_ID_ERR), ENOENT);
+        assert_int_equal(vfu_pci_find_next_capability(s->ctx, true, 600, VNDR), link == 600 ? 600 : 268);
+        assert_fails(add_vendor(s, 0, 0, 16), EINVAL); /* there is no last one */
+    }
+}
+
+/* Where no capability can be a list ends. */
+TEST(links_that_lead_too_low)
+{
+    static const uint8_t header[4] = {VNDR, 0, 0x01, 0x10};
+    struct session *s;
+    uint8_t *space;
+
+    NOT_ON_REFERENCE("it takes what it finds there for a capability");
+    s = five_capabilities();
+    space = (uint8_t *)vfu_pci_get_config_space(s->ctx);
+    space[PCI_CAPABILITY_LIST] = PCI_INTERRUPT_LINE;
+    space[PCI_INTERRUPT_LINE] = PCI_CAP_ID_PM;
+    assert_zero_with(vfu_pci_find_capability(s->ctx, false, PCI_CAP_ID_PM), ENOENT);
+    space[PCI_CAPABILITY_LIST] = 0x40;
+    space[0x40] = PCI_CAP_ID_PM;
+    assert_int_equal(vfu_pci_find_capability(s->ctx, false, PCI_CAP_ID_PM), 0x40);
+    memcpy(space + 0xfc, header, sizeof(header));
+    space[256 + 2] = 0xc1; /* next: 0xfc */
+    space[256 + 3] = 0x0f;
+    assert_zero_with(vfu_pci_find_capability(s->ctx, true, VNDR), ENOENT);
+    assert_int_equal(vfu_pci_find_capability(s->ctx, true, DSN), 256);
+    assert_fails(add_vendor(s, 0, 0, 16), EINVAL);
+}
+
 TEST(headers_are_protected)
 {
     struct session *s = five_capabilities();
@@ -268,6 +309,36 @@ TEST(gaps)
     assert_int_equal(call(CALL_REGION, 2)->count, 4);
 }
 
+/* Both lists count in an access that goes from the space of one into that of the other. */
+TEST(access_over_both_kinds)
+{
+    struct session *s = new_device();
+    uint8_t vendor[12] = {PCI_CAP_ID_VNDR, 0, 12, 'a', 'b', 'c'}, data[0x24];
+    const uint8_t *bytes;
+
+    assert_int_equal(add_vendor(s, 0, 0, 16), 256);
+    assert_int_equal(vfu_pci_add_capability(s->ctx, 0xe8, 0, vendor), 0xe8);
+    start(s);
+    memset(calls.memory, 0xdd, 0x200);
+    bytes = config_bytes(s, 0xe0, 0x40);
+    assert_int_equal(bytes[0x07], 0xdd);
+    assert_memory_equal(bytes + 0x08, vendor, 1);
+    assert_memory_equal(bytes + 0x0b, "abc", 3);
+    assert_int_equal(bytes[0x14], 0xdd);
+    assert_int_equal(bytes[0x1f], 0xdd);
+    assert_int_equal(bytes[0x20], VNDR);
+    assert_memory_equal(bytes + 0x28, "abcdefgh", 8);
+    assert_int_equal(bytes[0x30], 0xdd);
+    assert_int_equal(calls.count, 3);
+    assert_int_equal(call(CALL_REGION, 1)->offset, 0xf4);
+    assert_int_equal(call(CALL_REGION, 1)->count, 12);
+    memset(data, 'z', sizeof(data));
+    region_write_fails(s, CONFIG, 0xeb, data, sizeof(data), EPERM); /* the second one's header */
+    assert_memory_equal((uint8_t *)vfu_pci_get_config_space(s->ctx) + 0xeb, "zzzzzzzzz", 9);
+    assert_memory_equal(calls.memory + 0xf4, "zzzzzzzzzzzz", 12);
+    assert_memory_equal(config_bytes(s, 0x108, 8), "abcdefgh", 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,12 +351,15 @@ int main(void)
         CASE(searching),
         CASE(searching_from_the_last),
         CASE(links_that_lead_outside),
+        CASE(list_that_loops),
+        CASE(links_that_lead_too_low),
         CASE(headers_are_protected),
         CASE(read_only),
         CASE(callback),
         CASE(the_serial_number_is_fixed),
         CASE(vendor),
         CASE(gaps),
+        CASE(access_over_both_kinds),
     };
     return RUN(tests);
 }
