@@ -168,6 +168,45 @@ TEST(flags_without_meaning)
     }
 }
 
+/* In a blocking context it is the same: who is refused hears why, the next one is served, and run waits for its end. */
+TEST(blocking_context)
+{
+    static const char *const refused[] = {
+        "{",
+        "\"",
+        "{\"capabilities\":\"text\"}",
+        CAP("\"max_msg_fds\":\"foo\""),
+        CAP("\"max_msg_fds\":-1"),
+        CAP("\"max_msg_fds\":1025"),
+        CAP("\"migration\":\"text\""),
+        CAP("\"migration\":{\"pgsize\":\"foo\"}"),
+        CAP("\"migration\":{\"pgsize\":4095}"),
+    };
+    static const char *const accepted[] = {NULL, "{}", CAP("\"max_msg_fds\":1024")};
+    struct vfio_user_header too_long = {.cmd = VFIO_USER_VERSION, .msg_size = MAX_MESSAGE + 1};
+    struct session *s = new_session_with(0);
+
+    use_migration(s);
+    realize(s);
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        s->client = connect_raw(s);
+        send_version(s->client, 0, 1, refused[i], strlen(refused[i]) + 1);
+        assert_fails(vfu_attach_ctx(s->ctx), EINVAL);
+        assert_error(s, receive(s), 0xbeef, VFIO_USER_VERSION, EINVAL);
+        assert_true(at_end_of_file(s->client));
+        close_client(s);
+    }
+    s->client = connect_raw(s);
+    send_message(s->client, &too_long, NULL, 0, NULL, 0);
+    assert_fails(vfu_attach_ctx(s->ctx), EINVAL);
+    close_client(s);
+    for (size_t i = 0; i < ARRAY_LEN(accepted); i++) {
+        connect_client_with(s, accepted[i]);
+        assert_non_null(strstr((const char *)s->reply.data + 4, "\"pgsize\""));
+        lose_client(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +219,7 @@ int main(void)
         CASE(request_behind_the_version),
         CASE(twin_socket_belongs_to_the_connection),
         CASE(flags_without_meaning),
+        CASE(blocking_context),
     };
     return RUN(tests);
 }

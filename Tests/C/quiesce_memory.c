@@ -35,14 +35,15 @@ static void assert_busy(struct session *s)
 static enum call_kind use_memory_in;
 static unsigned memory_used;
 
-/* What a device does in a callback in which its memory must be at hand. */
+/* What a device does in a callback in which its memory must be at hand: the region it is told of, if any. */
 static void use_memory(vfu_ctx_t *ctx, const struct call *call)
 {
+    const bool told = call->kind == CALL_REGISTER || call->kind == CALL_UNREGISTER;
+    const vfu_dma_addr_t addr = told ? call->info.iova.iov_base : (void *)BASE;
     uint8_t sg[40];
     struct iovec iov;
 
-    if (call->kind == use_memory_in &&
-        vfu_addr_to_sgl(ctx, (vfu_dma_addr_t)BASE, PS, (dma_sg_t *)sg, 1, PROT_WRITE) == 1 &&
+    if (call->kind == use_memory_in && vfu_addr_to_sgl(ctx, addr, PS, (dma_sg_t *)sg, 1, PROT_WRITE) == 1 &&
         vfu_sgl_get(ctx, (dma_sg_t *)sg, &iov, 1, 0) == 0) {
         *(volatile uint8_t *)iov.iov_base = 1;
         vfu_sgl_put(ctx, (dma_sg_t *)sg, &iov, 1);
@@ -52,7 +53,7 @@ static void use_memory(vfu_ctx_t *ctx, const struct call *call)
 
 /* Sends the request, quiescing at once or later; the hook must have found the memory. */
 static void memory_during(struct session *s, enum call_kind kind, bool later, uint16_t cmd, const void *body,
-                          size_t size)
+                          size_t size, int fd)
 {
     uint16_t id;
 
@@ -60,7 +61,7 @@ static void memory_during(struct session *s, enum call_kind kind, bool later, ui
     memory_used = 0;
     calls.hook = use_memory;
     calls.behave[CALL_QUIESCE].error = later ? EBUSY : 0;
-    id = send_request(s, cmd, body, size);
+    id = send_request_fds(s, cmd, body, size, &fd, fd != -1 ? 1 : 0);
     if (later) {
         assert_busy(s);
         assert_int_equal(vfu_device_quiesced(s->ctx, 0), 0);
@@ -75,14 +76,20 @@ static void memory_during(struct session *s, enum call_kind kind, bool later, ui
 
 TEST(memory_while_registering)
 {
-    struct vfio_user_dma_map body = dma_map_body(DMA_RW, 0, 2 * BASE, PS);
+    struct vfio_user_dma_map body = dma_map_body(DMA_RW | DMA_MMAP, PS, 2 * BASE, PS);
+    int fd = guest_file(2 * PS);
+    uint8_t byte = 0;
 
     for (int later = 0; later < 2; later++) {
         struct session *s = device(true);
 
-        memory_during(s, CALL_REGISTER, later, VFIO_USER_DMA_MAP, &body, sizeof(body));
+        memory_during(s, CALL_REGISTER, later, VFIO_USER_DMA_MAP, &body, sizeof(body), fd);
         end_session(s);
+        assert_int_equal(pread(fd, &byte, 1, (off_t)PS), 1);
+        assert_int_equal(byte, 1);
+        assert_int_equal(pwrite(fd, "", 1, (off_t)PS), 1);
     }
+    close(fd);
 }
 
 TEST(memory_while_unregistering)
@@ -93,7 +100,7 @@ TEST(memory_while_unregistering)
         struct vfio_user_dma_unmap body;
 
         dma_unmap_body(&body, 0, BASE, PS);
-        memory_during(s, CALL_UNREGISTER, later, VFIO_USER_DMA_UNMAP, &body, sizeof(body));
+        memory_during(s, CALL_UNREGISTER, later, VFIO_USER_DMA_UNMAP, &body, sizeof(body), -1);
         end_session(s);
     }
 }
@@ -113,9 +120,9 @@ TEST(memory_while_resetting)
     for (int later = 0; later < 2; later++) {
         struct session *s = device(true);
 
-        memory_during(s, CALL_RESET, later, VFIO_USER_DEVICE_RESET, NULL, 0);
+        memory_during(s, CALL_RESET, later, VFIO_USER_DEVICE_RESET, NULL, 0, -1);
         assert_int_equal(call(CALL_RESET, 0)->value, VFU_RESET_DEVICE);
-        memory_during(s, CALL_RESET, later, VFIO_USER_REGION_WRITE, &flr, sizeof(flr));
+        memory_during(s, CALL_RESET, later, VFIO_USER_REGION_WRITE, &flr, sizeof(flr), -1);
         assert_int_equal(calls_of(CALL_RESET), 2);
         assert_int_equal(call(CALL_RESET, 1)->value, VFU_RESET_PCI_FLR);
         end_session(s);
