@@ -229,7 +229,8 @@ TEST(bar_set_up_after_realize)
 TEST(rom_register)
 {
     static const uint32_t ignored[] = {0xfffff800, 0xfffffffe, 0xffffffff};
-    static const uint32_t refused[] = {1, 0x800, 0xfffff000, 0x7fffffff, 0xfffff801};
+    static const uint32_t refused[] = {1,          2,          0x800,      0xfffff000, 0x7fffffff,
+                                       0xfffff801, 0xfffff7ff, 0xfffffffc, 0xfffffffd};
     struct session *s = new_device(VFU_PCI_TYPE_CONVENTIONAL);
 
     use_region(s, VFU_PCI_DEV_ROM_REGION_IDX, 0x10000, VFU_REGION_FLAG_READ);

@@ -199,7 +199,15 @@ TEST(express_device_control)
     config_put_fails(s, 0x48, 1, 0x10, EINVAL);
     config_put_fails(s, 0x48, 4, 0x10, EINVAL);
     assert_int_equal(config_get(s, 0x48, 2), 0x0020);
+    /* It is this bit of Device Capabilities that offers one, as it is at that time. */
+    memset(vfu_pci_get_config_space(s->ctx)->raw + 0x44, 0xff, 4);
+    vfu_pci_get_config_space(s->ctx)->raw[0x47] = 0xef;
+    config_put_fails(s, 0x48, 2, 0x8000, EINVAL);
     assert_int_equal(calls_of(CALL_RESET), 0);
+    memset(vfu_pci_get_config_space(s->ctx)->raw + 0x44, 0, 4);
+    vfu_pci_get_config_space(s->ctx)->raw[0x47] = 0x10;
+    config_put(s, 0x48, 2, 0x8000);
+    assert_int_equal(calls_of(CALL_RESET), 1);
 }
 
 TEST(function_level_reset)

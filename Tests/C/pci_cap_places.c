@@ -23,7 +23,7 @@ static ssize_t add_extended(struct session *s, size_t pos, unsigned length)
 {
     uint8_t data[4096] = {0};
     struct pcie_ext_cap_vsc_hdr header = {
-        .hdr = {.id = PCI_EXT_CAP_ID_VNDR, .version = 7, .next = 0xabc}, .len = length & 0xfff};
+        .hdr = {.id = PCI_EXT_CAP_ID_VNDR, .version = 0xf, .next = 0xabc}, .len = length & 0xfff};
 
     memcpy(data, &header, sizeof(header));
     return vfu_pci_add_capability(s->ctx, pos, EXTENDED, data);
@@ -78,7 +78,8 @@ TEST(lists_run_in_order_of_adding)
     assert_int_equal(config_get(s, PCI_CAPABILITY_LIST, 1), standard[0]);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(config_get(s, standard[i] + 1, 1), standard[i + 1]);
-        assert_int_equal(config_get(s, extended[i], 4), PCI_EXT_CAP_ID_VNDR | 7 << 16 | (uint32_t)extended[i + 1] << 20);
+        assert_int_equal(config_get(s, extended[i], 4),
+                         PCI_EXT_CAP_ID_VNDR | 0xf << 16 | (uint32_t)extended[i + 1] << 20);
     }
 }
 
@@ -176,7 +177,7 @@ TEST(first_extended_one_without_an_id)
     assert_zero_with(vfu_pci_find_capability(s->ctx, true, 0), ENOENT);
     assert_fails(add_extended(s, 0x140, 12), EINVAL); /* the first must be at 0x100 */
     assert_int_equal(add_extended(s, 0, 12), 0x100);
-    assert_int_equal(*first, 7 << 16 | PCI_EXT_CAP_ID_VNDR);
+    assert_int_equal(*first, 0xf << 16 | PCI_EXT_CAP_ID_VNDR);
     assert_int_equal(add_extended(s, 0, 12), 0x10c);
     end_session(s);
     s = new_device(VFU_PCI_TYPE_EXPRESS);

@@ -336,6 +336,9 @@ TEST(position_beyond_the_pointers)
     s = new_session();
     assert_int_equal(vfu_pci_init(s->ctx, VFU_PCI_TYPE_EXPRESS, PCI_HEADER_TYPE_NORMAL, 0), 0);
     assert_fails(add_vendor(s, 0x200, 0, 8), EINVAL);
+    assert_fails(add_vendor(s, 0x100, 0, 8), EINVAL);
+    assert_fails(add_vendor(s, 0xf9, 0, 8), EINVAL); /* nor may a part of it be there */
+    assert_int_equal(add_vendor(s, 0xf8, 0, 8), 0xf8);
 }
 
 TEST(status_bit_after_realize)

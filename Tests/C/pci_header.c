@@ -206,6 +206,8 @@ TEST(writes_over_several_registers)
     assert_int_equal(config_get(s, 0x0c, 4), 0x2211);
     config_put(s, 0x04, 8, 3); /* command, status, revision, class */
     assert_int_equal(config_get(s, 0x04, 8), 3);
+    config_put(s, 0x09, 5, UINT64_C(0x6677ffffff)); /* class, cache line size, latency timer */
+    assert_int_equal(config_get(s, 0x08, 8), UINT64_C(0x667700000000));
     region_write_fails(s, CONFIG, 0x3f, "\0\0", 2, EINVAL); /* into space that is nobody's */
 }
 

@@ -38,7 +38,7 @@ TEST(size_without_init)
     }
 }
 
-/* Other sizes than those of config space are taken for the next one. */
+/* Sizes that config space cannot have: it has the next one, or 4096 bytes. */
 TEST(sizes_that_are_none)
 {
     static const size_t sizes[][2] = {{1, 256}, {64, 256}, {255, 256}, {257, 4096}, {4095, 4096}, {0x10000, 4096}};
@@ -56,7 +56,26 @@ TEST(sizes_that_are_none)
     }
 }
 
-/* But for the types of BARs, which come with realize. */
+/* Its flags do not need vfu_pci_init, either. */
+TEST(always_cb_without_init)
+{
+    static const size_t sizes[] = {0, 256, 4096};
+
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct session *s = new_session();
+
+        use_region(s, CONFIG, sizes[i], RW | ALWAYS_CB);
+        start(s);
+        memset(calls.memory, 0xcc, 256);
+        assert_int_equal(config_get(s, 0, 4), 0xcccccccc);
+        config_put(s, 0, 4, 0x12345678);
+        assert_int_equal(config_get(s, 0, 4), 0x12345678);
+        assert_int_equal(vfu_pci_get_config_space(s->ctx)->raw[0], 0);
+        end_session(s);
+    }
+}
+
+/* All but the types of BARs, which come with realize. */
 TEST(all_bytes_start_at_zero)
 {
     static const struct {
@@ -202,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(size_without_init),
         CASE(sizes_that_are_none),
+        CASE(always_cb_without_init),
         CASE(all_bytes_start_at_zero),
         CASE(init_after_the_config_region),
         CASE(config_region_of_a_wrong_size),
