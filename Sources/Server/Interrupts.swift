@@ -10,23 +10,23 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
 
 /// The eventfds through which interrupts reach the client.
 ///
-/// INTx, MSI and MSI-X share one table of vectors, since a device uses one kind at a time; error and request have one
-/// slot each. The table owns its descriptors.
+/// INTx, MSI and MSI-X share one table of vectors, since a device uses one kind at a time; error and request have one of
+/// the same size each behind it. The table owns its descriptors.
 ///
 /// Unsafe inside: the slots are raw memory so that a trigger is one load and one system call. `count` bounds every access.
 @safe final class InterruptTable {
     private var slots: UnsafeMutablePointer<CInt>
-    /// Vectors that INTx, MSI and MSI-X share.
+    /// Vectors that INTx, MSI and MSI-X share; also those of error and of request, of which no device has many.
     private(set) var count: Int
 
-    private static let extra = 2
+    private static let tables = 3
     /// More shared vectors than this there cannot be: far above what PCI has, far below what would take time to go through.
     static let largestCount = 1 << 20
 
     init(count: Int) {
         self.count = count
-        unsafe slots = .allocate(capacity: count + Self.extra)
-        unsafe slots.initialize(repeating: -1, count: count + Self.extra)
+        unsafe slots = .allocate(capacity: Self.tables * count)
+        unsafe slots.initialize(repeating: -1, count: Self.tables * count)
     }
 
     deinit {
@@ -39,8 +39,8 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         closeAll()
         unsafe slots.deallocate()
         self.count = count
-        unsafe slots = .allocate(capacity: count + Self.extra)
-        unsafe slots.initialize(repeating: -1, count: count + Self.extra)
+        unsafe slots = .allocate(capacity: Self.tables * count)
+        unsafe slots.initialize(repeating: -1, count: Self.tables * count)
     }
 
     /// Where the vectors of a kind begin in the table.
@@ -48,7 +48,7 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         switch kind {
         case .intx, .msi, .msix: 0
         case .error: count
-        case .request: count + 1
+        case .request: 2 * count
         }
     }
 
@@ -65,7 +65,7 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
     /// Gives vector `index` an eventfd, or none, closing the one it had. Out of range: the eventfd is closed.
     func set(_ kind: InterruptKind, _ index: Int, _ eventFD: consuming OwnedFD?) {
         let slot = base(of: kind) + index
-        guard index >= 0, slot < count + Self.extra else { return }
+        guard index >= 0, index < count else { return }
         let old = unsafe slots[slot]
         switch consume eventFD {
         case .some(let descriptor): unsafe slots[slot] = descriptor.release()
@@ -79,7 +79,7 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
     /// - Throws: `EINVAL` out of range, `ENOENT` no eventfd, otherwise the error of the write.
     func trigger(_ kind: InterruptKind, _ index: Int) throws(Errno) {
         let slot = base(of: kind) + index
-        guard index >= 0, slot < count + Self.extra else { throw .invalidArgument }
+        guard index >= 0, index < count else { throw .invalidArgument }
         let result = clx_signal(try eventFD(in: slot))
         if result < 0 { throw Errno(rawValue: -result) }
     }
@@ -106,7 +106,7 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
 
     /// Takes all eventfds away.
     func closeAll() {
-        for slot in 0..<count + Self.extra where unsafe slots[slot] >= 0 {
+        for slot in 0..<Self.tables * count where unsafe slots[slot] >= 0 {
             _ = unsafe close(slots[slot])
             unsafe slots[slot] = -1
         }

@@ -145,6 +145,48 @@ TEST(bad_data)
     assert_fails(vfu_irq_trigger(s->ctx, 0), ENOENT);
 }
 
+/* There may be several, but each is set and triggered on its own. */
+TEST(err_and_req_one_at_a_time)
+{
+    static const uint32_t kinds[] = {VFU_DEV_ERR_IRQ, VFU_DEV_REQ_IRQ};
+    struct session *s;
+    int fds[2] = {new_eventfd(0), new_eventfd(0)};
+
+    if (on_reference()) { /* which has room for one of them */
+        close(fds[0]);
+        close(fds[1]);
+        skip();
+    }
+    s = new_session();
+    assert_int_equal(vfu_setup_device_nr_irqs(s->ctx, VFU_DEV_ERR_IRQ, 3), 0);
+    assert_int_equal(vfu_setup_device_nr_irqs(s->ctx, VFU_DEV_REQ_IRQ, 3), 0);
+    start(s);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        for (uint32_t vector = 0; vector < 3; vector++) {
+            give(s, kinds[i], vector, &fds[vector % 2], 1);
+            set_irqs(s, TRIGGER | NONE, kinds[i], vector, 1, NULL, 0, NULL, 0);
+            assert_int_equal(eventfd_value(fds[vector % 2]), 1);
+            assert_int_equal(eventfd_value(fds[1 - vector % 2]), 0);
+            set_irqs(s, TRIGGER | EVENTFD, kinds[i], vector, 1, NULL, 0, NULL, 0);
+            set_irqs(s, TRIGGER | NONE, kinds[1 - i], vector, 1, NULL, 0, NULL, 0); /* none of the other kind */
+            assert_int_equal(eventfd_value(fds[vector % 2]), 0);
+        }
+        set_irqs_fails(s, TRIGGER | NONE, kinds[i], 0, 2, NULL, 0, NULL, 0);
+        set_irqs_fails(s, TRIGGER | BOOL, kinds[i], 1, 2, "\1\1", 2, NULL, 0);
+        set_irqs_fails(s, TRIGGER | EVENTFD, kinds[i], 0, 2, NULL, 0, fds, 2);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) { /* both kinds at once, each with its own */
+        give(s, kinds[i], 1 - (uint32_t)i, &fds[i], 1);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        set_irqs(s, TRIGGER | NONE, kinds[i], 1 - (uint32_t)i, 1, NULL, 0, NULL, 0);
+        assert_int_equal(eventfd_value(fds[i]), 1);
+        assert_int_equal(eventfd_value(fds[1 - i]), 0);
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 TEST(disabling_what_is_not_enabled)
 {
     struct session *s = device();
@@ -256,6 +298,7 @@ int main(void)
         CASE(short_set_irqs),
         CASE(bad_set_irqs),
         CASE(bad_data),
+        CASE(err_and_req_one_at_a_time),
         CASE(disabling_what_is_not_enabled),
         CASE(enabling),
         CASE(disabling_by_eventfd_without_fds),
