@@ -198,6 +198,38 @@ TEST(disabling_what_is_not_enabled)
     set_irqs(s, TRIGGER | EVENTFD, MSIX, 0, VECTORS, NULL, 0, NULL, 0);
 }
 
+/* Writing to a pipe or a socket whose other end is closed would end this process by SIGPIPE. */
+TEST(pipes_and_sockets_are_refused)
+{
+    struct session *s;
+    int own, fds[2], pipes[2], sockets[2];
+
+    NOT_ON_REFERENCE("it takes any descriptor, and SIGPIPE ends it");
+    s = device();
+    own = new_eventfd(0);
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    give(s, MSIX, 0, &own, 1);
+    for (size_t i = 0; i < 2; i++) {
+        set_irqs_fails(s, TRIGGER | EVENTFD, MSIX, 0, 1, NULL, 0, &pipes[i], 1);
+        set_irqs_fails(s, TRIGGER | EVENTFD, MSIX, 0, 1, NULL, 0, &sockets[i], 1);
+        set_irqs_fails(s, MASK | EVENTFD, MSIX, 0, 1, NULL, 0, &pipes[i], 1);
+    }
+    /* One among others refuses them all, and what there was stays. */
+    fds[0] = own;
+    fds[1] = pipes[1];
+    set_irqs_fails(s, TRIGGER | EVENTFD, MSIX, 1, 2, NULL, 0, fds, 2);
+    assert_fails(vfu_irq_trigger(s->ctx, 1), ENOENT);
+    assert_int_equal(vfu_irq_trigger(s->ctx, 0), 0);
+    assert_int_equal(eventfd_value(own), 1);
+    assert_int_equal(calls.count, 0);
+    close(own);
+    for (size_t i = 0; i < 2; i++) {
+        close(pipes[i]);
+        close(sockets[i]);
+    }
+}
+
 TEST(enabling)
 {
     struct session *s = device();
@@ -300,6 +332,7 @@ int main(void)
         CASE(bad_data),
         CASE(err_and_req_one_at_a_time),
         CASE(disabling_what_is_not_enabled),
+        CASE(pipes_and_sockets_are_refused),
         CASE(enabling),
         CASE(disabling_by_eventfd_without_fds),
         CASE(disabling_a_range_in_the_middle),
