@@ -64,10 +64,6 @@ extension DeviceServer {
             if error == .wouldBlock || error == .interrupted { candidate = consume socket }
             throw error
         }
-        let failure = inbound.descriptorFailure
-        let descriptors = inbound.takeDescriptors()
-        guard failure == nil, descriptors.count == 0 else { throw .badAddress }
-        guard header.flags.isCommand else { throw .invalidArgument }
 
         let settings: Settings
         do throws(Errno) {
@@ -116,11 +112,18 @@ extension DeviceServer {
 
     /// Receives until the first message is complete.
     ///
-    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EINVAL` for
-    ///   a size that cannot be, `EFAULT` for broken control data.
+    /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EFAULT` for
+    ///   descriptors or broken control data, `EINVAL` for what is no command or has a size that cannot be.
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
         let deadline = Self.milliseconds() + grace
         while true {
+            // What the header gives away is judged at once, in this order; the rest is not waited for.
+            if let header = inbound.header(of: 0) {
+                let failure = inbound.descriptorFailure
+                let descriptors = inbound.takeDescriptors()
+                guard failure == nil, descriptors.count == 0 else { throw .badAddress }
+                guard header.flags.isCommand else { throw .invalidArgument }
+            }
             switch inbound.head() {
             case .message(let header, let length): return (header, length)
             case .malformed: throw .invalidArgument

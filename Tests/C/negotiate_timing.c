@@ -207,6 +207,91 @@ TEST(blocking_context)
     }
 }
 
+/* What is wrong with a header shows before there is a body: descriptors first, then type and size. */
+TEST(refusals_in_their_order)
+{
+    static const struct {
+        uint32_t size, flags;
+        bool with_fd;
+        int error;
+    } cases[] = {
+        {15, VFIO_USER_F_TYPE_REPLY, true, EFAULT},
+        {MAX_MESSAGE + 1, 0, true, EFAULT},
+        {20, VFIO_USER_F_TYPE_REPLY, true, EFAULT},
+        {20, 0, true, EFAULT},
+        {20, VFIO_USER_F_TYPE_REPLY, false, EINVAL},
+        {20, 15, false, EINVAL},
+    };
+    struct session *s = device();
+    int fd = 0;
+
+    for (size_t i = 0; i < 2 * ARRAY_LEN(cases); i++) {
+        const size_t n = i / 2;
+        struct vfio_user_header header = {
+            .msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = cases[n].size, .flags = cases[n].flags};
+        size_t before = fd_count();
+
+        s->client = connect_raw(s);
+        send_message(s->client, &header, NULL, 0, &fd, cases[n].with_fd ? 1 : 0);
+        if (i % 2 == 1) { /* there will be no body */
+            assert_int_equal(shutdown(s->client, SHUT_WR), 0);
+        }
+        assert_fails(vfu_attach_ctx(s->ctx), cases[n].error);
+        assert_true(at_end_of_file(s->client)); /* nor an answer */
+        close_client(s);
+        assert_int_equal(fd_count(), before);
+    }
+    connect_client(s);
+    assert_serving(s);
+}
+
+/* Taking a text apart takes many times its length. */
+TEST(version_that_is_too_long)
+{
+    static const size_t longest = 8192;
+    struct session *s;
+    uint8_t payload[8193] = {0, 0, 1, 0, '{', '}'};
+
+    NOT_ON_REFERENCE("it takes all that fits into a message");
+    s = device();
+    memset(payload + 6, ' ', sizeof(payload) - 6);
+    for (size_t size = longest; size <= longest + 1; size++) {
+        struct vfio_user_header header = {
+            .msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = (uint32_t)(16 + size)};
+
+        payload[size - 1] = '\0';
+        s->client = connect_raw(s);
+        send_message(s->client, &header, payload, size, NULL, 0);
+        if (size == longest) {
+            assert_int_equal(vfu_attach_ctx(s->ctx), 0);
+            assert_success(s, receive(s), 0xbeef, VFIO_USER_VERSION);
+            lose_client(s);
+        } else {
+            assert_fails(vfu_attach_ctx(s->ctx), EINVAL);
+            assert_error(s, receive(s), 0xbeef, VFIO_USER_VERSION, EINVAL);
+            assert_true(at_end_of_file(s->client));
+            close_client(s);
+        }
+        payload[size - 1] = ' ';
+    }
+}
+
+/* What one client asked for does not hold for the next. */
+TEST(settings_go_with_their_client)
+{
+    struct session *s = new_session();
+    const uint32_t body[2] = {13, 5};
+
+    use_migration(s);
+    realize(s);
+    connect_client_with(s, CAP("\"max_data_xfer_size\":4"));
+    set_state(s, VFIO_USER_DEVICE_STATE_PRE_COPY);
+    request_fails(s, VFIO_USER_MIG_DATA_READ, body, sizeof(body), EINVAL);
+    lose_client(s);
+    connect_client_with(s, "{}");
+    request(s, VFIO_USER_MIG_DATA_READ, body, sizeof(body));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +305,9 @@ int main(void)
         CASE(twin_socket_belongs_to_the_connection),
         CASE(flags_without_meaning),
         CASE(blocking_context),
+        CASE(refusals_in_their_order),
+        CASE(version_that_is_too_long),
+        CASE(settings_go_with_their_client),
     };
     return RUN(tests);
 }
