@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 static vfu_ctx_t *create(vfu_trans_t transport, const char *path, int flags, vfu_dev_type_t type)
 {
@@ -236,6 +237,24 @@ TEST(a_second_client_waits_for_the_first)
     assert_serving(s);
 }
 
+/* Only one client waits; who does not wait to be let in is told so. */
+TEST(a_third_client_is_turned_away)
+{
+    struct session *s = new_session();
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int waiting, third;
+
+    start(s);
+    waiting = connect_raw(s);
+    third = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_true(third >= 0);
+    memcpy(address.sun_path, s->path, sizeof(address.sun_path));
+    assert_fails(connect(third, (const struct sockaddr *)&address, sizeof(address)), EAGAIN);
+    assert_serving(s);
+    close(third);
+    close(waiting);
+}
+
 TEST(destroy_accepts_null)
 {
     vfu_destroy_ctx(NULL);
@@ -361,6 +380,7 @@ int main(void)
         CASE(attach_twice),
         CASE(poll_fd_follows_the_connection),
         CASE(a_second_client_waits_for_the_first),
+        CASE(a_third_client_is_turned_away),
         CASE(destroy_accepts_null),
         CASE(destroy_while_attached),
         CASE(destroy_without_client_resets_too),

@@ -232,6 +232,33 @@ TEST(regions_of_one_file_share_one_fd)
     close(fd);
 }
 
+/* It is the same memory, however often the file was opened. */
+TEST(file_opened_twice)
+{
+    struct session *s;
+    char path[64];
+    int fd, again;
+    size_t before;
+
+    NOT_ON_REFERENCE("only the same open file will do");
+    s = device();
+    fd = guest_file(PS);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    again = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(again >= 0);
+    before = fd_count();
+    dma_map(s, DMA_RW | DMA_MMAP, 0, BASE, PS, fd);
+    dma_map(s, DMA_RW | DMA_MMAP, 0, BASE, PS, again);
+    assert_int_equal(calls_of(CALL_REGISTER), 2);
+    assert_ptr_equal(registered(1)->vaddr, registered(0)->vaddr);
+    assert_int_equal(fd_count(), before + 1);
+    assert_int_equal(guest_mapping_count(), 1);
+    dma_unmap(s, BASE, PS);
+    assert_int_equal(fd_count(), before);
+    close(again);
+    close(fd);
+}
+
 /* Pages that continue a mapping are not had by it against what the file says by then. */
 TEST(seal_made_between_mappings)
 {
@@ -262,6 +289,7 @@ int main(void)
         CASE(file_shorter_than_the_region),
         CASE(file_that_cannot_be_mapped),
         CASE(regions_of_one_file_share_one_fd),
+        CASE(file_opened_twice),
         CASE(seal_made_between_mappings),
     };
     return RUN(tests);

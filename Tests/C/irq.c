@@ -34,6 +34,20 @@ TEST(irq_info)
     }
 }
 
+TEST(counts_by_default)
+{
+    static const uint32_t counts[] = {0, 0, 0, 1, 1};
+    struct session *s = new_session();
+
+    start(s);
+    for (uint32_t index = 0; index < ARRAY_LEN(counts); index++) {
+        struct vfio_irq_info info = {.argsz = 16, .index = index};
+
+        memcpy(&info, request(s, VFIO_USER_DEVICE_GET_IRQ_INFO, &info, sizeof(info))->data, sizeof(info));
+        assert_int_equal(info.count, counts[index]);
+    }
+}
+
 TEST(bad_irq_info)
 {
     struct session *s = device();
@@ -325,6 +339,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(irq_info),
+        CASE(counts_by_default),
         CASE(bad_irq_info),
         CASE(bad_set_up),
         CASE(short_set_irqs),

@@ -256,6 +256,45 @@ TEST(many_areas)
     close(fd);
 }
 
+/* Where there are no bytes there is nothing to map, though there is an fd. */
+TEST(region_of_no_size)
+{
+    struct session *s = new_session();
+    int fd = guest_file(PS);
+    struct answer a;
+    struct reply *reply;
+
+    assert_int_equal(vfu_setup_region(s->ctx, VFU_PCI_DEV_ROM_REGION_IDX, 0, region_access, RW, NULL, 0, fd, PS), 0);
+    start(s);
+    reply = query(s, VFU_PCI_DEV_ROM_REGION_IDX, 200, &a);
+    assert_int_equal(reply->size, 32);
+    assert_int_equal(reply->nr_fds, 0);
+    assert_int_equal(a.info.argsz, 32);
+    assert_int_equal(a.info.flags, 1 | 2 | VFIO_REGION_INFO_FLAG_MMAP);
+    assert_int_equal(a.info.size, 0);
+    assert_int_equal(a.info.cap_offset, 0);
+    close(fd);
+}
+
+/* What is not asked for by argsz and index is not looked at. */
+TEST(fields_that_are_ignored)
+{
+    struct session *s = new_session();
+    struct vfio_region_info info;
+
+    use_region(s, 1, 4096, RW | MEM);
+    start(s);
+    memset(&info, 0xff, sizeof(info));
+    info.argsz = 32;
+    info.index = 1;
+    memcpy(&info, request(s, VFIO_USER_DEVICE_GET_REGION_INFO, &info, sizeof(info))->data, sizeof(info));
+    assert_int_equal(info.argsz, 32);
+    assert_int_equal(info.flags, 3);
+    assert_int_equal(info.cap_offset, 0);
+    assert_int_equal(info.size, 4096);
+    assert_int_equal(info.offset, 0);
+}
+
 /* A region that loses its fd has nothing to map any more. */
 TEST(set_up_again_without_fd)
 {
@@ -295,6 +334,8 @@ int main(void)
         CASE(areas_with_too_small_an_argsz),
         CASE(areas),
         CASE(many_areas),
+        CASE(region_of_no_size),
+        CASE(fields_that_are_ignored),
         CASE(set_up_again_without_fd),
         CASE(the_fd_is_not_the_library_s),
     };
