@@ -72,6 +72,7 @@ TEST(header_alone)
             request_fails(s, cmd, NULL, 0, EINVAL);
         }
     }
+    assert_int_equal(calls.count, 0); /* none has come so far as to quiesce the device */
     request(s, VFIO_USER_DEVICE_RESET, NULL, 0);
     assert_int_equal(calls_of(CALL_RESET), 1);
 }
@@ -355,6 +356,10 @@ TEST(half_closed_in_the_middle_of_a_body)
     } while (run(s) >= 0);
     assert_int_equal(s->run_errno, ENOTCONN);
     assert_int_equal(calls_of(CALL_RESET), 1);
+    if (on_reference()) {
+        assert_error(s, receive(s), header.msg_id, header.cmd, ENOMSG);
+    }
+    assert_true(at_end_of_file(s->client));
     close_client(s);
     connect_client(s);
     assert_serving(s);

@@ -238,7 +238,7 @@ TEST(signals_do_not_interrupt_memory_access)
 struct piped {
     vfu_ctx_t *ctx;
     int poll_fds[2];
-    int attach, run, run_errno, second_run, second_errno;
+    int attach, attach_again, run, second_run, second_errno, third_run, third_errno;
     uint8_t version[512], info[64];
     ssize_t version_size, info_size;
     size_t resets;
@@ -268,6 +268,7 @@ static void talk_through_pipes(struct piped *p)
         if (writev(in[1], parts, 2) == 20) {
             p->attach = vfu_attach_ctx(p->ctx);
             p->version_size = read(out[0], p->version, sizeof(p->version));
+            p->attach_again = on_reference() ? -1 : vfu_attach_ctx(p->ctx); /* which would wait for a VERSION */
         }
         p->poll_fds[1] = vfu_get_poll_fd(p->ctx);
         header = (struct vfio_user_header){.msg_id = 7, .cmd = VFIO_USER_DEVICE_GET_INFO, .msg_size = 32};
@@ -280,6 +281,8 @@ static void talk_through_pipes(struct piped *p)
         in[1] = -1;
         p->second_run = vfu_run_ctx(p->ctx);
         p->second_errno = errno;
+        p->third_run = vfu_run_ctx(p->ctx);
+        p->third_errno = errno;
         p->resets = calls_of(CALL_RESET);
         vfu_destroy_ctx(p->ctx);
     }
@@ -321,7 +324,11 @@ TEST(pipe_transport)
     }
     assert_int_equal(p.second_run, -1);
     assert_int_equal(p.second_errno, ENOTCONN);
-    assert_int_equal(p.resets, 1);
+    assert_int_equal(p.third_run, -1);
+    assert_int_equal(p.third_errno, ENOTCONN);
+    assert_int_equal(p.attach_again, -1);
+    /* The end is told once; the reference tells it again in each call. */
+    assert_int_equal(p.resets, on_reference() ? 2 : 1);
 }
 
 int main(void)
