@@ -49,6 +49,8 @@ TEST(device_without_dma)
     assert_int_equal(request(s, VFIO_USER_DMA_UNMAP, &body, 1)->size, 0);
     assert_int_equal(fd_count(), before);
     assert_int_equal(calls.count, 0); /* no quiescing either */
+    request(s, VFIO_USER_DEVICE_RESET, NULL, 0); /* for which there is, always */
+    assert_int_equal(calls_of(CALL_QUIESCE), 1);
     close(fd);
 }
 
@@ -303,6 +305,7 @@ TEST(client_leaves_before_the_reply)
     send_request_fds(s, VFIO_USER_DMA_MAP, &body, sizeof(body), &fd, 1);
     close(fd);
     assert_int_equal(run(s), 1);
+    assert_int_equal(calls_of(CALL_RESET), 1); /* the reply could not be sent */
     assert_int_equal(run(s), -1);
     assert_int_equal(s->run_errno, ENOTCONN);
     assert_int_equal(calls_of(CALL_QUIESCE), 2);

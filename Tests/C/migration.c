@@ -86,7 +86,7 @@ TEST(features)
         {VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, true, false},
     };
     struct session *s = device();
-    uint8_t data[24] = {0};
+    uint8_t data[24] = "what is behind the head";
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         const uint32_t probe = FEATURE_PROBE(table[i].feature);
@@ -96,6 +96,8 @@ TEST(features)
         assert_memory_equal(reply->data, ((uint32_t[]){8, probe}), 8);
         reply = feature(s, probe, 32, data, 24); /* comes back as it was */
         assert_int_equal(reply->size, 32);
+        assert_memory_equal(reply->data, ((uint32_t[]){32, probe}), 8);
+        assert_memory_equal(reply->data + 8, data, 24);
         if (table[i].get) {
             feature(s, probe | VFIO_DEVICE_FEATURE_GET, 8, NULL, 0);
         } else {

@@ -34,6 +34,42 @@ TEST(the_header_comes_first)
     request_fails(s, VFIO_USER_DMA_MAP, &map, 1, ENOTTY); /* the body comes after it */
 }
 
+/* Who wants no reply gets none, whatever the request is refused for. */
+TEST(refused_without_a_reply)
+{
+    static const struct {
+        uint16_t cmd;
+        uint32_t size, flags;
+        int quiesce_error;
+        uint32_t state;
+    } cases[] = {
+        {VFIO_USER_DEVICE_RESET, 16, VFIO_USER_F_TYPE_REPLY, 0, VFIO_USER_DEVICE_STATE_RUNNING},
+        {VFIO_USER_DEVICE_RESET, 16, 15, 0, VFIO_USER_DEVICE_STATE_RUNNING},
+        {VFIO_USER_DEVICE_RESET, 15, 0, 0, VFIO_USER_DEVICE_STATE_RUNNING},
+        {VFIO_USER_DEVICE_RESET, MAX_MESSAGE + 1, 0, 0, VFIO_USER_DEVICE_STATE_RUNNING},
+        {VFIO_USER_DEVICE_GET_INFO, 16, 0, 0, VFIO_USER_DEVICE_STATE_RUNNING},
+        {VFIO_USER_DEVICE_RESET, 16, 0, ENOTTY, VFIO_USER_DEVICE_STATE_RUNNING},
+        {VFIO_USER_DEVICE_RESET, 16, 0, 0, VFIO_USER_DEVICE_STATE_STOP},
+    };
+    struct session *s = logging_device();
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct vfio_user_header header = command_header(s, cases[i].cmd, 0);
+
+        set_state(s, cases[i].state);
+        calls.behave[CALL_QUIESCE].error = cases[i].quiesce_error;
+        header.msg_size = cases[i].size;
+        header.flags = cases[i].flags | VFIO_USER_F_NO_REPLY;
+        send_message(s->client, &header, NULL, 0, NULL, 0);
+        assert_int_equal(run(s), 0);
+        assert_true(nothing_to_receive(s->client));
+        calls.behave[CALL_QUIESCE].error = 0;
+        set_state(s, VFIO_USER_DEVICE_STATE_RUNNING);
+        assert_serving(s);
+    }
+    assert_int_equal(calls_of(CALL_RESET), 0);
+}
+
 TEST(errors_of_map)
 {
     struct session *s = new_session();
@@ -207,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(the_header_comes_first),
+        CASE(refused_without_a_reply),
         CASE(errors_of_map),
         CASE(errors_of_unmap),
         CASE(errors_of_report),

@@ -22,6 +22,7 @@ void start_logging(struct session *s, uint64_t page_size)
     struct reply *reply = feature(s, FEATURE_SET(START), 24, &c, 16);
 
     assert_int_equal(reply->size, 24);
+    assert_memory_equal(reply->data, ((uint32_t[]){24, FEATURE_SET(START)}), 8);
     assert_memory_equal(reply->data + 8, &c, 16);
 }
 
@@ -34,7 +35,10 @@ void start_logging_fails(struct session *s, uint64_t page_size, int error)
 
 void stop_logging(struct session *s)
 {
-    assert_int_equal(feature(s, FEATURE_SET(STOP), 8, NULL, 0)->size, 8);
+    struct reply *reply = feature(s, FEATURE_SET(STOP), 8, NULL, 0);
+
+    assert_int_equal(reply->size, 8);
+    assert_memory_equal(reply->data, ((uint32_t[]){8, FEATURE_SET(STOP)}), 8);
 }
 
 size_t bitmap_size(uint64_t length, uint64_t page_size)
