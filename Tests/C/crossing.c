@@ -94,6 +94,38 @@ TEST(requests_that_cross_a_command)
     assert_serving(s);
 }
 
+static unsigned warnings;
+
+static void count_warnings(vfu_ctx_t *ctx, int level, const char *msg)
+{
+    (void)ctx;
+    (void)msg;
+    warnings += level == LOG_WARNING ? 1 : 0;
+}
+
+/* A program whose clients do that is told so, once for each of them. */
+TEST(crossing_is_logged_once)
+{
+    struct session *s;
+    struct vfio_device_info info = {.argsz = 16};
+    uint8_t data[2];
+
+    NOT_ON_REFERENCE("it warns of the possibility");
+    s = device();
+    assert_int_equal(vfu_setup_log(s->ctx, count_warnings, LOG_WARNING), 0);
+    warnings = 0;
+    for (uint16_t id = 1; id < 4; id++) {
+        uint16_t request = send_request(s, VFIO_USER_DEVICE_GET_INFO, &info, sizeof(info));
+
+        answer(s, id, 0, 0, sizeof(data), 0);
+        assert_int_equal(read_memory(s, data, sizeof(data)), 0);
+        assert_question(s, id, sizeof(data));
+        assert_int_equal(run(s), 1);
+        assert_success(s, receive(s), request, VFIO_USER_DEVICE_GET_INFO);
+        assert_int_equal(warnings, 1);
+    }
+}
+
 /* Numbers begin at 1 and go up by one, in each context. */
 TEST(every_context_counts_for_itself)
 {
@@ -135,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(requests_that_cross_a_command),
+        CASE(crossing_is_logged_once),
         CASE(every_context_counts_for_itself),
         CASE(answers_with_more_than_needed),
     };

@@ -133,10 +133,14 @@ TEST(twin_socket_belongs_to_the_connection)
 {
     struct session *s = new_session();
     struct vfio_user_header header = {.cmd = VFIO_USER_DEVICE_RESET, .msg_size = 16};
+    int type = 0;
+    socklen_t size = sizeof(type);
 
     realize(s);
     connect_client_with(s, CAP("\"twin_socket\":{\"supported\":true}"));
     assert_int_not_equal(s->twin, -1);
+    assert_int_equal(getsockopt(s->twin, SOL_SOCKET, SO_TYPE, &type, &size), 0);
+    assert_int_equal(type, SOCK_STREAM);
     send_message(s->twin, &header, NULL, 0, NULL, 0);
     assert_int_equal(run(s), 0);
     assert_true(nothing_to_receive(s->twin));

@@ -238,20 +238,38 @@ TEST(signals_do_not_interrupt_memory_access)
 struct piped {
     vfu_ctx_t *ctx;
     int poll_fds[2];
-    int attach, attach_again, run, second_run, second_errno, third_run, third_errno;
-    uint8_t version[512], info[64];
-    ssize_t version_size, info_size;
+    int attach, attach_again, run, region_run, second_run, second_errno, third_run, third_errno;
+    uint8_t version[512], info[64], region[128];
+    ssize_t version_size, info_size, region_size;
     size_t resets;
 };
+
+struct late_request {
+    int fd;
+    struct vfio_user_header header;
+    struct vfio_user_device_info info;
+};
+
+static void *send_late(void *argument)
+{
+    struct late_request *late = argument;
+    struct iovec parts[2] = {{.iov_base = &late->header, .iov_len = 16}, {.iov_base = &late->info, .iov_len = 16}};
+
+    usleep(50000);
+    return writev(late->fd, parts, 2) == 32 ? late : NULL;
+}
 
 /* Nothing may fail in here: the test's own output goes to a pipe. */
 static void talk_through_pipes(struct piped *p)
 {
     struct vfio_user_header header = {.msg_id = 0xbeef, .cmd = VFIO_USER_VERSION, .msg_size = 20};
-    struct vfio_user_device_info info = {.argsz = 16};
+    struct late_request late = {.info.argsz = 16};
+    struct vfio_region_info region = {.argsz = 64};
     uint8_t version[4] = {0, 0, 1, 0};
     struct iovec parts[2] = {{.iov_base = &header, .iov_len = 16}, {.iov_base = version, .iov_len = 4}};
-    int in[2], out[2], saved_in = dup(0), saved_out = dup(1);
+    int in[2], out[2], memory = guest_file(PS), saved_in = dup(0), saved_out = dup(1);
+    pthread_t thread;
+    void *sent = NULL;
 
     if (pipe(in) != 0 || pipe(out) != 0) {
         return;
@@ -263,6 +281,7 @@ static void talk_through_pipes(struct piped *p)
     p->ctx = vfu_create_ctx(VFU_TRANS_PIPE, "", LIBVFIO_USER_FLAG_ATTACH_NB, NULL, VFU_DEV_TYPE_PCI);
     if (p->ctx != NULL) {
         vfu_setup_device_reset_cb(p->ctx, on_reset);
+        vfu_setup_region(p->ctx, 0, PS, region_access, VFU_REGION_FLAG_RW, NULL, 0, memory, 0);
         vfu_realize_ctx(p->ctx);
         p->poll_fds[0] = vfu_get_poll_fd(p->ctx);
         if (writev(in[1], parts, 2) == 20) {
@@ -271,11 +290,19 @@ static void talk_through_pipes(struct piped *p)
             p->attach_again = on_reference() ? -1 : vfu_attach_ctx(p->ctx); /* which would wait for a VERSION */
         }
         p->poll_fds[1] = vfu_get_poll_fd(p->ctx);
-        header = (struct vfio_user_header){.msg_id = 7, .cmd = VFIO_USER_DEVICE_GET_INFO, .msg_size = 32};
-        parts[1] = (struct iovec){.iov_base = &info, .iov_len = sizeof(info)};
-        if (writev(in[1], parts, 2) == 32) {
+        /* It waits, though the context is one that does not. */
+        late.fd = in[1];
+        late.header = (struct vfio_user_header){.msg_id = 7, .cmd = VFIO_USER_DEVICE_GET_INFO, .msg_size = 32};
+        if (pthread_create(&thread, NULL, send_late, &late) == 0) {
             p->run = vfu_run_ctx(p->ctx);
-            p->info_size = read(out[0], p->info, sizeof(p->info));
+            pthread_join(thread, &sent);
+            p->info_size = sent != NULL && p->run == 1 ? read(out[0], p->info, sizeof(p->info)) : -1;
+        }
+        header = (struct vfio_user_header){.msg_id = 8, .cmd = VFIO_USER_DEVICE_GET_REGION_INFO, .msg_size = 48};
+        parts[1] = (struct iovec){.iov_base = &region, .iov_len = sizeof(region)};
+        if (writev(in[1], parts, 2) == 48) {
+            p->region_run = vfu_run_ctx(p->ctx);
+            p->region_size = p->region_run == 1 ? read(out[0], p->region, sizeof(p->region)) : -1;
         }
         close(in[1]);
         in[1] = -1;
@@ -291,6 +318,7 @@ static void talk_through_pipes(struct piped *p)
     close(saved_in);
     close(saved_out);
     close(out[0]);
+    close(memory);
     if (in[1] != -1) {
         close(in[1]);
     }
@@ -300,6 +328,7 @@ TEST(pipe_transport)
 {
     struct piped p = {.poll_fds = {-2, -2}};
     struct vfio_user_header header;
+    struct vfio_region_info region;
 
     talk_through_pipes(&p);
     if (p.ctx == NULL) {
@@ -322,6 +351,11 @@ TEST(pipe_transport)
     if (!on_reference()) { /* where it is 0 */
         assert_int_equal(header.msg_size, 32);
     }
+    /* What should bring an fd comes without. */
+    assert_int_equal(p.region_run, 1);
+    assert_int_equal(p.region_size, 80);
+    memcpy(&region, p.region + 16, sizeof(region));
+    assert_int_equal(region.flags, 3 | VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS);
     assert_int_equal(p.second_run, -1);
     assert_int_equal(p.second_errno, ENOTCONN);
     assert_int_equal(p.third_run, -1);
