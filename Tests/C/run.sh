@@ -23,7 +23,8 @@ shift 2
 all="context order refused_setup reentry callbacks socket_errors log negotiate negotiate_timing request_errors request_order
 region region_access region_info write_multi io_fds irq irq_trigger dma_map dma_map_modes dma_unmap
 sgl sgl_direct sgl_messages crossing pci_header pci_writes pci_region pci_bars pci_caps pci_cap_places pci_cap_kinds
-pci_ext_caps quiesce quiesce_memory quiesce_errors threads reset migration migration_data dirty dirty_bitmap disconnect hostile fuzz"
+pci_ext_caps quiesce quiesce_memory quiesce_errors threads reset migration migration_data dirty dirty_bitmap
+disconnect hostile fuzz"
 # The additions of this library.
 [ "${VFU_TEST_REFERENCE:-}" = 1 ] || all="$all
 ioas ioas_files ioas_format ioas_setup ioas_threads fail_nth dma_buf huge_pages"
