@@ -2,18 +2,20 @@
 ///
 /// For each power of two, no gap of at least that size begins below its hint. Filling an address space up
 /// then looks at each mapping about once, not once for each new mapping.
-struct GapHints {
+final class GapHints {
     /// One for each power of two; empty until the first search.
     private var hints: [UInt64] = []
     private var bottom: UInt64 = 0
     private var alignment: UInt64 = 1
 
-    var isUsed: Bool { !hints.isEmpty }
+    /// Whether there are any.
+    private(set) var isUsed = false
 
     /// Where a search above `bottom` for gaps of `length` bytes, not 0, starts.
-    mutating func start(_ length: UInt64, above bottom: UInt64, alignment: UInt64) -> UInt64 {
-        if hints.isEmpty || bottom != self.bottom || alignment != self.alignment {
+    func start(_ length: UInt64, above bottom: UInt64, alignment: UInt64) -> UInt64 {
+        if !isUsed || bottom != self.bottom || alignment != self.alignment {
             hints = Array(repeating: bottom, count: 64)
+            isUsed = true
             self.bottom = bottom
             self.alignment = alignment
         }
@@ -21,18 +23,28 @@ struct GapHints {
     }
 
     /// No gap as large as the greatest power of two in `length` begins below `start`.
-    mutating func searched(_ length: UInt64, upTo start: UInt64) {
+    func searched(_ length: UInt64, upTo start: UInt64) {
         if isUsed { hints[GapHints.index(length)] = start }
     }
 
     /// There is a gap from `start` to `end`, both inclusive, now.
-    mutating func opened(_ start: UInt64, through end: UInt64) {
+    func opened(_ start: UInt64, through end: UInt64) {
         if !isUsed { return }
         let size = end - start
         let start = max(start, bottom)
+        // One access to all of them.
+        var hints: [UInt64] = []
+        swap(&hints, &self.hints)
         for index in hints.indices where size >= (UInt64(1) << UInt64(index)) - 1 {
             hints[index] = min(hints[index], start)
         }
+        swap(&hints, &self.hints)
+    }
+
+    /// Nothing is known any more.
+    func reset() {
+        hints = []
+        isUsed = false
     }
 
     /// The number of the greatest power of two at or below `length`, which is not 0.

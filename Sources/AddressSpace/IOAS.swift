@@ -4,8 +4,8 @@ final class IOAS {
     /// Counted from 1 on each connection.
     let id: UInt32
     private let pool: MappingPool
-    private(set) var tree = IOVATree()
-    var gaps = GapHints()
+    let tree = IOVATree()
+    let gaps = GapHints()
 
     init(id: UInt32, _ pool: MappingPool) {
         self.id = id
@@ -60,7 +60,7 @@ final class IOAS {
     }
 
     func removeAll() {
-        tree = IOVATree()
-        gaps = GapHints()
+        tree.removeAll()
+        gaps.reset()
     }
 }

@@ -68,13 +68,14 @@ extension IOASTable {
         settle()
         let backing: MemoryBacking
         if let descriptor, let status {
-            try filePolicy.check(descriptor, status)
+            let policy = filePolicy
+            try policy.check(descriptor, status)
             // A wrap is for the mapping to refuse.
             let (end, wraps) = request.offset.addingReportingOverflow(request.size - 1)
-            if filePolicy.asksAnything, let size = status.size, !wraps, end >= size { throw .invalidArgument }
+            if policy.asksAnything, let size = status.size, !wraps, end >= size { throw .invalidArgument }
             backing = try MemoryBacking(
                 descriptor, status, mode: mode, offset: request.offset, length: request.size, request.rights,
-                filePolicy, among: files)
+                policy, among: files)
         } else {
             backing = try MemoryBacking(byMessages: request.size, offset: request.offset, request.rights)
         }

@@ -96,13 +96,13 @@ extension IOASTable {
     }
 
     private func retire(_ memory: consuming MemoryMapping) {
-        if !memory.isEmpty { leaving.replace(with: memory) }
+        if !memory.isEmpty { retired.add(memory) }
     }
 
     /// Unmaps what ``retire(_:)`` left: to be called when the client has got its replies. What makes or ends mappings
     /// otherwise calls it, too.
     package func settle() {
-        if !leaving.isEmpty { leaving = MemoryMapping() }
+        if !retired.isEmpty { retired.unmap() }
     }
 
     /// Ends every mapping of an address space, faster than one by one. Throws `ENOENT` if there is no such.

@@ -27,13 +27,13 @@ package final class IOASTable {
 
     let pool: MappingPool
     let state: UnsafeMutablePointer<TranslationState>
-    var files = FileTable()
+    let files = FileTable()
     private(set) var spaces: [UInt32: IOAS] = [:]
     private var nextID: UInt32 = 1
     private(set) var attached: IOAS?
     private var compatibility: IOAS?
     /// Memory of mappings that have gone, not unmapped yet.
-    var leaving = MemoryMapping()
+    let retired = RetiredMemory()
 
     /// The default limit on mappings.
     package static let defaultLimit = 65_535

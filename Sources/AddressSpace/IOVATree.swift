@@ -6,8 +6,11 @@
 ///
 /// Lookup, insertion and removal are O(log n), the next and previous range O(1). Ascending insertion leaves
 /// full nodes behind. Only one thread may change the tree, and none may search meanwhile.
+///
+/// A class, whose fields are read and written one at a time: a structure's methods would be checked for exclusive access
+/// wherever another class has it.
 @safe
-struct IOVATree: ~Copyable {
+final class IOVATree {
     /// nil of an empty tree.
     private(set) var root: TreeNode?
     /// Levels of inner nodes above the leaves.
@@ -16,8 +19,13 @@ struct IOVATree: ~Copyable {
 
     init() {}
 
-    deinit {
+    deinit { removeAll() }
+
+    func removeAll() {
         if let root = unsafe root { unsafe IOVATree.free(root, height) }
+        unsafe root = nil
+        height = 0
+        count = 0
     }
 
     private static func free(_ node: TreeNode, _ level: Int) {
@@ -46,7 +54,7 @@ struct IOVATree: ~Copyable {
     }
 
     /// Adds a range. Its start must not be in the tree.
-    mutating func insert(_ key: UInt64, _ slot: UInt32) {
+    func insert(_ key: UInt64, _ slot: UInt32) {
         count += 1
         guard let root = unsafe root else {
             let leaf = unsafe TreeNode.leaf()
@@ -63,7 +71,7 @@ struct IOVATree: ~Copyable {
     }
 
     /// Takes a range out. Returns its slot, nil if there is no such start.
-    mutating func remove(_ key: UInt64) -> UInt32? {
+    func remove(_ key: UInt64) -> UInt32? {
         guard let top = unsafe root, let slot = unsafe IOVATree.remove(key, from: top, height) else {
             return nil
         }

@@ -57,13 +57,22 @@ struct FileKey: Hashable {
 /// A mapping made by mmap needs a descriptor only as a sign of which file it is, so the first one will do for
 /// all; a client can then map a file 65,535 times at the cost of one descriptor. File I/O goes through the
 /// kept descriptor, so only one with the same flags will do.
-struct FileTable {
+final class FileTable {
     private var files: [FileKey: SharedFile] = [:]
+    /// The one found last. It is nearly always the next, too, and hashing takes a good part of the time of a mapping.
+    private var latest: SharedFile?
+
+    private func file(_ key: FileKey) -> SharedFile? {
+        if let latest, latest.key == key { return latest }
+        guard let file = files[key] else { return nil }
+        latest = file
+        return file
+    }
 
     var count: Int { files.count }
 
     /// The kept file for a mapping, one user more. Closes `descriptor` if another is kept already.
-    mutating func acquire(_ descriptor: consuming OwnedFD, _ status: FileStatus, mode: AccessMode)
+    func acquire(_ descriptor: consuming OwnedFD, _ status: FileStatus, mode: AccessMode)
         -> SharedFile
     {
         let file: SharedFile
@@ -86,7 +95,7 @@ struct FileTable {
     ) throws(Errno) -> MemoryMapping {
         let protection = CInt(rights.rawValue)
         var place: UInt = 0
-        if let file = files[FileKey(identity: status.identity, flags: nil)] {
+        if let file = file(FileKey(identity: status.identity, flags: nil)) {
             if file.room == nil, !file.hasNoRoom {
                 file.room = FileRoom(status, block: block)
                 file.hasNoRoom = file.room == nil
@@ -105,25 +114,27 @@ struct FileTable {
     }
 
     /// One user less; without any the file is closed.
-    mutating func release(_ file: SharedFile) {
+    func release(_ file: SharedFile) {
         file.users -= 1
-        if file.users == 0, let key = file.key { files[key] = nil }
+        guard file.users == 0, let key = file.key else { return }
+        files[key] = nil
+        if latest === file { latest = nil }
     }
 
-    private mutating func shared(_ descriptor: consuming OwnedFD, _ key: FileKey) -> SharedFile {
-        if let file = files[key] { return file }
+    private func shared(_ descriptor: consuming OwnedFD, _ key: FileKey) -> SharedFile {
+        if let file = file(key) { return file }
         let file = SharedFile(descriptor, key.identity, key: key)
         files[key] = file
         return file
     }
 
-    private mutating func forInput(_ descriptor: consuming OwnedFD, _ status: FileStatus) -> SharedFile {
+    private func forInput(_ descriptor: consuming OwnedFD, _ status: FileStatus) -> SharedFile {
         // Of other kinds of file the identity does not stand for the contents: keep the client's own.
         guard status.hasContents, let flags = try? descriptor.descriptor.openFlags() else {
             return SharedFile(descriptor, status.identity, key: nil)
         }
         let first = FileKey(identity: status.identity, flags: nil)
-        guard let file = files[first] else { return shared(descriptor, first) }
+        guard let file = file(first) else { return shared(descriptor, first) }
         if file.openFlags == flags { return file }
         return shared(descriptor, FileKey(identity: status.identity, flags: flags))
     }

@@ -63,7 +63,7 @@ import Testing
     func likeAModel(domain: UInt64) {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = Seeded(seed)
-        var tree = IOVATree()
+        let tree = IOVATree()
         var model: [UInt64: UInt32] = [:]
         for round in 0..<20_000 {
             // Phases of growing and shrinking, so that nodes are split and merged at every level.
@@ -101,7 +101,7 @@ import Testing
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = Seeded(seed)
         var keys = Array(UInt64(0)..<40_000)
-        var tree = IOVATree()
+        let tree = IOVATree()
         keys.shuffle(using: &random)
         for key in keys { tree.insert(key << 20, UInt32(key)) }
         _ = checkAll(tree)
@@ -120,7 +120,7 @@ import Testing
     }
 
     @Test func ascendingInsertionFillsNodes() {
-        var tree = IOVATree()
+        let tree = IOVATree()
         for key in UInt64(0)..<65_536 { tree.insert(key << 12, UInt32(key)) }
         #expect(checkAll(tree) == 1024)
         #expect(tree.height == 2)
@@ -132,7 +132,7 @@ import Testing
 
     /// Removing all but one key of each leaf must not leave the leaves behind.
     @Test func sparseLeavesAreMerged() {
-        var tree = IOVATree()
+        let tree = IOVATree()
         for key in UInt64(0)..<16_384 { tree.insert(key, 0) }
         for key in UInt64(0)..<16_384 where key % 64 != 0 { _ = tree.remove(key) }
         #expect(tree.count == 256)
