@@ -7,8 +7,8 @@ internal import VFIOUserWire
 
 /// Access to client memory by asking the client: DMA_READ and DMA_WRITE, for memory that came without a descriptor.
 ///
-/// One command is outstanding at a time; the call waits for its reply. Requests of the client that arrive meanwhile
-/// on the same socket are kept for later, or some of them answered: ``DeviceServer/answersWhileWaiting``.
+/// One reply is awaited at a time, by the call. Requests of the client that arrive meanwhile on the same socket are kept
+/// for later, or some of them answered, and others end the wait: ``DeviceServer/answersWhileWaiting``.
 extension DeviceServer {
     /// Reads `count` bytes of client memory into `target`.
     ///
@@ -203,6 +203,7 @@ extension DeviceServer {
                     waits = false
                 }
             case .malformed(let header):
+                _ = isAnswerToAbandoned(header)
                 messages.remove(at: offset, length: MessageHeader.byteCount)
                 throw header.flags.isReply ? .invalidArgument : .protocolError
             case .incomplete:
@@ -266,17 +267,17 @@ extension DeviceServer {
 
     /// How long an answer is awaited when a request has to wait for it; `nil`: as long as ever.
     private func graceOfCrossing() -> Patience? {
-        guard answersWhileWaiting, !isProcessing, abandonedCommands.count < Self.mostAbandoned else {
-            return nil
-        }
+        guard answersWhileWaiting, !isProcessing, listener.isSocket,
+            abandonedCommands.count < Self.mostAbandoned
+        else { return nil }
         return Patience(Self.crossingGrace)
     }
 
     /// Clients that answer and ask side by side have answered by then; the others will not before they are answered.
     /// Milliseconds.
     private static let crossingGrace = 20
-    /// Commands that were given up and are not answered yet. A client makes as many only by never answering.
-    private static let mostAbandoned = 8
+    /// Commands that were given up and are not answered yet, each for a request of the client's.
+    private static let mostAbandoned = 64
 
     private func abandon(_ id: UInt16) throws(Errno) -> Never {
         abandonedCommands.append(id)

@@ -96,7 +96,7 @@ extension DeviceServer {
         return true
     }
 
-    /// Whether there are requests that ``pollDescriptor`` does not show: ``poll()`` carries them out.
+    /// Whether there are requests, or late answers, that ``pollDescriptor`` does not show: ``poll()`` deals with them.
     ///
     /// That is so when the device has reached client memory by messages outside of its own methods and the client
     /// has sent requests meanwhile on the same socket.

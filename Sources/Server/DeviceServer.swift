@@ -52,16 +52,17 @@ public final class DeviceServer {
     /// A request that needs the device quiesced (DMA_MAP, DMA_UNMAP, a reset), or another that cannot be carried out
     /// then, has to wait until the device is done, as have all behind it. If the answer does not come soon after it
     /// (20 ms), the access is given up and fails with `ECANCELED`, and so do further ones until ``poll()`` has carried
-    /// that request out (``hasRequests``). Nothing is lost by that but time: the device tries again afterwards. What was
-    /// to be written may have been, or may be later, but before whatever is written after that.
+    /// that request out (``hasRequests``). The device tries again afterwards. What was to be written may have been, or may
+    /// be later, but before whatever is written after that; also if the request was a reset, so that nothing is written
+    /// again. A client that leaves 64 such commands unanswered is waited for as without this. On pipes nothing is given up.
     public var answersWhileWaiting = false
 
     /// The most bytes of client memory that one DMA_READ asks for, at least 1; what the client takes, if that is less.
     /// No limit unless set.
     ///
     /// For clients that send only the beginning of a reply which their socket does not take at once: QEMU 11.1. How much
-    /// that takes depends on what waits in the socket already. 32 KiB always fit into a socket buffer of Linux's usual
-    /// size (208 KiB), however many small messages wait there.
+    /// that takes depends on what waits in the socket already. Replies of 32 KiB are taken as a whole or not at all, with
+    /// socket buffers of Linux's usual size (208 KiB).
     public var largestDMARead = Int.max
 
     /// Whether the server's calls wait.

@@ -19,6 +19,7 @@ extension DeviceServer {
     func carryOut(_ header: MessageHeader, length: Int) throws(Errno) -> Progress {
         if let failure = inbound.descriptorFailure {
             // There is no telling what the request meant without them.
+            _ = isAnswerToAbandoned(header)
             inbound.consume(length)
             throw failure
         }

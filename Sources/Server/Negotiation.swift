@@ -117,7 +117,7 @@ extension DeviceServer {
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
         let deadline = Self.milliseconds() + grace
         while true {
-            // What the header gives away is judged at once, in this order; the rest is not waited for.
+            // What is refused without an answer is judged at once, in this order: nothing more is waited for.
             if let header = inbound.header(of: 0) {
                 let failure = inbound.descriptorFailure
                 let descriptors = inbound.takeDescriptors()
