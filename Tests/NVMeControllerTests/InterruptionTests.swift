@@ -155,6 +155,64 @@ import Testing
         #expect(driver.admin(0x06, 1)?.status == 0)
     }
 
+    /// A shutdown is complete when what was put off has been done, however many slots there are.
+    @Test(arguments: [1, 2, 256]) func shutDown(slots: Int) throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store], mode: .messages) { $0.slots = slots }
+        driver.createQueues()
+        for opcode in [1, 2, 1] as [UInt32] { driver.submit(driver.io(opcode), to: 1) }
+        store.isHeld = true
+        driver.controller.process()
+        driver.host.interruptedCopies = 0..<Int.max
+        driver.controller.pause()
+        store.isHeld = false
+        driver.controller.process()
+        #expect(!driver.controller.isUsingMemory)
+        driver.controller.writeRegister(0x14, 0x0046_4001)
+        driver.controller.resume()
+        _ = driver.controller.processAll(limit: 16)
+        #expect(driver.controller.readRegister(0x1c) >> 2 & 3 == 1 && driver.take(1) == nil)
+        driver.host.interruptedCopies = 0..<0
+        for _ in 0..<4 { _ = driver.controller.processAll(limit: 16) }
+        #expect(driver.controller.readRegister(0x1c) >> 2 & 3 == 2)
+        // As many as had begun.
+        for _ in 0..<min(slots, 3) { #expect(driver.take(1)?.status == 0) }
+        #expect(driver.take(1) == nil && store.flushes == 1)
+    }
+
+    /// The same at the end of the process, when they cannot be done.
+    @Test func finishInVain() throws {
+        let store = try LateStore(byteCount: 1 << 20)
+        let driver = try Driver(stores: [store], mode: .messages) { $0.slots = 1 }
+        driver.createQueues()
+        driver.host.interruptedCopies = 1..<Int.max
+        driver.submit(driver.io(1), to: 1)
+        for _ in 0..<2 { driver.controller.process() }
+        #expect(driver.controller.wasInterrupted)
+        #expect(driver.controller.finish() == nil && store.flushes == 1)
+    }
+
+    /// A fatal error ends what was put off.
+    @Test func fatalError() throws {
+        let driver = try Driver(mode: .messages)
+        driver.createQueues()
+        driver.createQueues(2)
+        driver.host.interruptedCopies = 1..<2
+        driver.submit(driver.io(1), to: 1)
+        driver.controller.process()
+        #expect(driver.controller.wasInterrupted)
+        // The next turn finds the other queue's memory gone.
+        driver.submit(driver.io(0), to: 2)
+        driver.host.interruptedCopies = 1..<2
+        driver.host.hidden = driver.submissionQueue(2)..<driver.submissionQueue(2) + 0x1000
+        driver.controller.memoryChanged()
+        for _ in 0..<3 { driver.controller.process() }
+        #expect(driver.controller.readRegister(0x1c) & 2 == 2)
+        driver.controller.writeRegister(0x14, 0x0046_4001)
+        for _ in 0..<3 { driver.controller.process() }
+        #expect(driver.controller.readRegister(0x1c) >> 2 & 3 == 2)
+    }
+
     /// A submission queue is deleted when what was put off of it is done.
     @Test func deletion() throws {
         let driver = try Driver(mode: .messages)

@@ -52,7 +52,7 @@ extension NVMeController {
     }
 
     /// Adds an entry to the completion queue of a submission queue, which ``canPost(to:)``. Room was found for it when the
-    /// command was begun, and the client sees it by the end of the turn.
+    /// command was begun, and the client sees it by the end of the turn, unless that is interrupted.
     func post(_ queue: Int, _ identifier: UInt16, _ status: Status, _ result: UInt32) {
         let submission = unsafe submissions + queue
         let number = unsafe submission.pointee.completions

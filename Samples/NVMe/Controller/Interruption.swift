@@ -31,6 +31,9 @@ extension NVMeController {
         return done
     }
 
+    /// Whether commands are put off.
+    var hasParked: Bool { unsafe state.pointee.parked.count > 0 }
+
     /// A command cannot be completed now: it waits, if anybody waits for it.
     @inline(never)
     func putOff(_ slot: Int, _ status: Status, _ result: UInt32) {
@@ -70,7 +73,8 @@ extension NVMeController {
         var done = 0
         // Some may be put off again, behind these.
         for _ in unsafe 0..<state.pointee.parked.count {
-            guard !isInterrupted, isRunning, let slot = takeParked() else { break }
+            // What was begun is done before a shutdown is complete.
+            guard !isInterrupted, isRunning || due.contains(.shutdown), let slot = takeParked() else { break }
             done += 1
             let queue = unsafe slots[slot].queue
             let resets = resetCount
@@ -98,7 +102,7 @@ extension NVMeController {
         complete(deletion, .success)
     }
 
-    /// A reset: nobody waits for them any more.
+    /// Nobody waits for them any more: a reset, or a fatal error.
     func forgetParked() {
         while let slot = takeParked() { release(slot: slot) }
     }

@@ -40,7 +40,7 @@ extension NVMeController {
         if due.contains(.disable) {
             if !isUsingMemory { finishDisabling() }
         } else if due.contains(.shutdown) {
-            if pendingSlots == 0 { flushForShutdown() }
+            if pendingSlots == 0, !hasParked, stagedCount == 0 { flushForShutdown() }
         } else {
             beginFormat()
         }
@@ -48,9 +48,9 @@ extension NVMeController {
 
     /// Everything the client asked for before is done, and becomes durable (NVMe 1.4, 7.6.2).
     private func flushForShutdown() {
-        due.remove(.shutdown)
-        // Nothing is pending, so there is one.
+        // Nothing is pending or put off, so there is one.
         guard let slot = takeSlot() else { return }
+        due.remove(.shutdown)
         unsafe slots[slot].entry = SubmissionEntry()
         prepare(slot, 0)
         unsafe slots[slot].ending = .shutdown

@@ -4,8 +4,8 @@ public import SystemPackage
 /// An NVM Express 1.4 controller: registers, queues, the admin and the NVM command set. It knows no sockets, only a
 /// ``Host`` through which it reaches client memory and interrupts, and stores.
 ///
-/// Everything is done by ``process(budget:)``: a write to a register takes effect at once, but commands are carried
-/// out only there. All calls come from one thread.
+/// Everything is done by ``process(budget:)``: a write to a register takes effect at once, but commands are begun
+/// only there. All calls come from one thread.
 ///
 /// Nothing the client does, in whatever order, traps: client memory is copied before it is looked at, sums of
 /// client values are checked.
@@ -158,6 +158,8 @@ public final class NVMeController {
         if isInterrupted { catchUp() }
         drain(formats: true)
         if !isInterrupted { postStaged() }
+        // The client cannot be told of the rest, and flushing takes slots.
+        forgetParked()
         if owesInterrupts { signalInterrupts() }
         var failure: Errno?
         for place in 0..<namespaceCount {

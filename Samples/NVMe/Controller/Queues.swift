@@ -18,7 +18,7 @@ struct SubmissionQueue {
     var memoryEpoch: UInt64 = 0
     /// The doorbell value that was refused last, so that it is reported once.
     var refusedTail = UInt32.max
-    /// Its commands that stores have pending.
+    /// Its commands that stores have pending, or that are put off.
     var pending = 0
     /// The slot of the command that deletes it, until none is.
     var deletion: Int?

@@ -153,6 +153,7 @@ extension NVMeController {
     func failFatally() {
         registers.hasFatalError = true
         isRunning = false
+        forgetParked()
     }
 
     /// The client's write to a doorbell, where the page of doorbells is not shared with it.
