@@ -1,4 +1,5 @@
 internal import CLinux
+internal import Synchronization
 
 /// A memory barrier in all threads of the process, paid for by the one that asks for it (Linux's membarrier).
 ///
@@ -8,6 +9,9 @@ package enum ThreadFence {
     /// Registers the process; false where the kernel does not offer it.
     package static func prepare() -> Bool { clx_fence_threads(1) == 0 }
 
-    /// The barrier.
-    package static func issue() { _ = clx_fence_threads(0) }
+    /// The barrier; where the kernel offers none, of this thread only.
+    package static func issue() {
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        _ = clx_fence_threads(0)
+    }
 }
