@@ -29,9 +29,9 @@ public func vfu_setup_irq_state_callback(
 @_cdecl("vfu_irq_trigger") @implementation
 public func vfu_irq_trigger(_ vfu_ctx: OpaquePointer!, _ subindex: UInt32) -> CInt {
     unsafe ContextBlock.withServer(of: vfu_ctx) { server in
-        result { () throws(Errno) in
-            let result = clx_signal(try server.interruptEventFD(subindex))
-            if result < 0 { throw Errno(rawValue: -result) }
-        }
+        let eventFD: CInt
+        do throws(Errno) { eventFD = try server.interruptEventFD(subindex) } catch { return failure(error) }
+        // Called last, it returns to the caller directly, and what it returns is the C convention already.
+        return eventfd_write(eventFD, 1)
     }
 }
