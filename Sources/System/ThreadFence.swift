@@ -9,7 +9,7 @@ package enum ThreadFence {
     /// Registers the process; false where the kernel does not offer it.
     package static func prepare() -> Bool { clx_fence_threads(1) == 0 }
 
-    /// The barrier; where the kernel offers none, of this thread only.
+    /// The barrier; where the kernel offers none, or there is no other thread, of this thread only.
     package static func issue() {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         _ = clx_fence_threads(0)
