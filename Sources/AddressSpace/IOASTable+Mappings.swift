@@ -101,8 +101,12 @@ extension IOASTable {
 
     /// Unmaps what ``retire(_:)`` left: to be called when the client has got its replies. What makes or ends mappings
     /// otherwise calls it, too.
-    package func settle() {
-        if !retired.isEmpty { retired.unmap() }
+    ///
+    /// Of neighbours that go one after the other up to `tolerated` bytes are left. Returns whether something is.
+    @discardableResult
+    package func settle(tolerated: Int = 0) -> Bool {
+        if !retired.isEmpty { retired.unmap(tolerated: tolerated) }
+        return !retired.isEmpty
     }
 
     /// Ends every mapping of an address space, faster than one by one. Throws `ENOENT` if there is no such.

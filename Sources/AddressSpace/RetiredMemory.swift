@@ -9,11 +9,19 @@ internal import VFIOUserSystem
 final class RetiredMemory {
     private var base: UnsafeMutableRawPointer?
     private var length = 0
+    /// Where the mapping was that came last.
+    private var latest: (start: UInt, end: UInt) = (0, 0)
+    /// Whether that one lay beside the one before it.
+    private var isRun = false
 
     var isEmpty: Bool { unsafe base == nil }
 
     /// Takes over another mapping: what was there is unmapped unless the two touch.
     func add(_ memory: consuming MemoryMapping) {
+        let start = unsafe UInt(bitPattern: memory.base)
+        let end = start &+ UInt(bitPattern: memory.length)
+        isRun = start == latest.end || end == latest.start
+        latest = (start, end)
         var all = unsafe MemoryMapping(adopting: base, length: length)
         unsafe base = nil
         all.replace(with: memory)
@@ -22,7 +30,10 @@ final class RetiredMemory {
         all.release()
     }
 
-    func unmap() {
+    /// Unmaps what is there; but if neighbours go one after the other, and more of them may be about to, not before there
+    /// are more than `tolerated` bytes.
+    func unmap(tolerated: Int = 0) {
+        if isRun, length <= tolerated { return }
         let all = unsafe MemoryMapping(adopting: base, length: length)
         unsafe base = nil
         length = 0

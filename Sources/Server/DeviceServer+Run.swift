@@ -25,6 +25,9 @@ extension DeviceServer {
     /// After so many empty polls in a row a poll first looks whether there is anything, which costs less than receiving.
     private static let quietAfter = 64
 
+    /// After so many empty polls in a row nothing more seems to come: a client that asks and waits needs about eight.
+    private static let idleAfter = 32
+
     /// Carries out requests for ever, waiting for them.
     ///
     /// - Throws: as ``poll()``; `EINTR` a signal handler ran while nothing was there to do. It returns in no other way.
@@ -126,10 +129,12 @@ extension DeviceServer {
             from: input, blocking: blocking, awaited: 0, beyond: true, interruptible: true)
         switch outcome {
         case .received:
+            if blocking || emptyPolls != 0 { pollsAllTheTime = emptyPolls > 1 }
             emptyPolls = 0
             return try carryOutBuffered()
         case .wouldBlock:
             emptyPolls &+= 1
+            if emptyPolls == Self.idleAfter { settleMemory(isIdle: true) }
             return 0
         case .ended:
             try disconnect(isClosed: true)

@@ -99,6 +99,9 @@ public final class DeviceServer {
     var hasRetiredMemory = false
     /// Polls in a row that found nothing: only then is there neither a partial message nor anything pending.
     var emptyPolls = 0
+    /// Whether polls come without a sign that there is something: two or more found nothing before the last that did.
+    /// One alone proves nothing: it ends the wait of those who poll until nothing is left and then sleep.
+    var pollsAllTheTime = false
     /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.
     var connectionSerial: UInt64 = 0
 

@@ -135,6 +135,14 @@ func mappingCount(of name: String = "test") -> Int {
     procFile("/proc/self/maps").split(separator: "\n").count { $0.contains("/memfd:\(name)") }
 }
 
+/// Bytes that those mappings have in all.
+func mappedByteCount(of name: String) -> Int {
+    procFile("/proc/self/maps").split(separator: "\n").filter { $0.contains("/memfd:\(name)") }.reduce(0) {
+        let ends = $1.prefix { $0 != " " }.split(separator: "-").compactMap { Int($0, radix: 16) }
+        return ends.count == 2 ? $0 + ends[1] - ends[0] : $0
+    }
+}
+
 /// Resident memory of this process, bytes.
 func residentByteCount() -> Int {
     let fields = procFile("/proc/self/statm").split(separator: " ")
