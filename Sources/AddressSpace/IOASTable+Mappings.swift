@@ -70,7 +70,7 @@ extension IOASTable {
     package func require(_ id: UInt32) throws(Errno) { _ = try space(id) }
 
     /// The ids of all address spaces, in ascending order.
-    package var ids: [UInt32] { spaces.keys.sorted() }
+    package var ids: [UInt32] { spaces.map(\.id) }
 
     /// The mapping of the attached address space with this range, if there is one.
     package func attachedMapping(exactly iova: UInt64, _ length: UInt64) -> Mapping? {

@@ -28,7 +28,8 @@ package final class IOASTable {
     let pool: MappingPool
     let state: UnsafeMutablePointer<TranslationState>
     let files = FileTable()
-    private(set) var spaces: [UInt32: IOAS] = [:]
+    /// In ascending order of their ids; few.
+    private(set) var spaces: [IOAS] = []
     private var nextID: UInt32 = 1
     private(set) var attached: IOAS?
     private var compatibility: IOAS?
@@ -89,8 +90,8 @@ package final class IOASTable {
         attached = nil
         compatibility = nil
         publish()
-        for space in spaces.values { dropMappings(of: space) }
-        spaces = [:]
+        for space in spaces { dropMappings(of: space) }
+        spaces.removeAll(keepingCapacity: true)
         nextID = 1
         settle()
         UnmapBacklog.clear()
@@ -112,7 +113,7 @@ package final class IOASTable {
         if space === attached { throw .resourceBusy }
         if space === compatibility { compatibility = nil }
         dropMappings(of: space)
-        spaces[id] = nil
+        spaces.removeAll { $0 === space }
     }
 
     /// Makes an address space the one the device sees (ATTACH_PT), in place of any other.
@@ -162,15 +163,15 @@ package final class IOASTable {
 
     /// The address space of an id. Throws `ENOENT`.
     func space(_ id: UInt32) throws(Errno) -> IOAS {
-        // Nearly always that one, and hashing takes a good part of the time of a mapping.
+        // Nearly always that one.
         if let attached, attached.id == id { return attached }
-        guard let space = spaces[id] else { throw .noSuchFileOrDirectory }
+        guard let space = spaces.first(where: { $0.id == id }) else { throw .noSuchFileOrDirectory }
         return space
     }
 
     private func add() -> IOAS {
         let space = IOAS(id: nextID, pool)
-        spaces[nextID] = space
+        spaces.append(space)
         nextID += 1
         return space
     }

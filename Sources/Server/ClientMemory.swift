@@ -56,7 +56,7 @@ extension DeviceServer {
     func forgetClientMemory() {
         removeAllDMARegions()
         let wasAttached = attachedIOAS != nil
-        let ranges = spaces.ids.flatMap(allocatedRanges)
+        let ranges = iovaAllocator == nil ? [] : spaces.ids.flatMap(allocatedRanges)
         spaces.endConnection()
         if wasAttached { telling { device.addressSpaceChanged(to: nil, on: self) } }
         free(ranges)

@@ -18,6 +18,8 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
     private var slots: UnsafeMutablePointer<CInt>
     /// Vectors that INTx, MSI and MSI-X share; also those of error and of request, of which no device has many.
     private(set) var count: Int
+    /// Vectors that have one.
+    private var eventFDCount = 0
 
     private static let tables = 3
     /// More shared vectors than this there cannot be: far above what PCI has, far below what would take time to go through.
@@ -68,10 +70,14 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
         guard index >= 0, index < count else { return }
         let old = unsafe slots[slot]
         switch consume eventFD {
-        case .some(let descriptor): unsafe slots[slot] = descriptor.release()
+        case .some(let descriptor):
+            unsafe slots[slot] = descriptor.release()
+            eventFDCount += 1
         case .none: unsafe slots[slot] = -1
         }
-        if old >= 0 { _ = close(old) }
+        guard old >= 0 else { return }
+        eventFDCount -= 1
+        _ = close(old)
     }
 
     /// Adds 1 to the eventfd of a vector.
@@ -106,6 +112,8 @@ public enum InterruptKind: UInt32, CaseIterable, Sendable {
 
     /// Takes all eventfds away.
     func closeAll() {
+        guard eventFDCount > 0 else { return }
+        eventFDCount = 0
         for slot in 0..<Self.tables * count where unsafe slots[slot] >= 0 {
             _ = unsafe close(slots[slot])
             unsafe slots[slot] = -1

@@ -115,7 +115,8 @@ extension DeviceServer {
     /// - Throws: `EAGAIN` the client takes longer than the grace (polling), `EINTR`, `ENOMSG`, `ECONNRESET`, `EFAULT` for
     ///   descriptors or broken control data, `EINVAL` for what is no command or has a size that cannot be.
     private func receiveVersion(from input: CInt, grace: Int) throws(Errno) -> (MessageHeader, Int) {
-        let deadline = Self.milliseconds() + grace
+        // From when there is something to wait for.
+        var deadline: Int?
         while true {
             // What is refused without an answer is judged at once, in this order: nothing more is waited for.
             if let header = inbound.header(of: 0) {
@@ -139,7 +140,9 @@ extension DeviceServer {
             case .wouldBlock:
                 var waiting = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
                 // One entry, as said. An interrupted wait counts as over.
-                let left = deadline - Self.milliseconds()
+                let now = Self.milliseconds()
+                let left = (deadline ?? now + grace) - now
+                deadline = now + left
                 guard left > 0, unsafe CLinux.poll(&waiting, 1, CInt(clamping: left)) > 0 else {
                     throw .wouldBlock
                 }

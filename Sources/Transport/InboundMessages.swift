@@ -289,6 +289,7 @@ package import VFIOUserWire
     }
 
     private func closeDescriptors() {
+        guard hasDescriptors else { return }
         for group in groups {
             for number in group.numbers { _ = close(number) }
         }
