@@ -3,37 +3,13 @@
 
 #include <string.h>
 
-struct clx_received clx_receive(int socket, void *buffer, size_t length, int flags,
-                                int fds[CLX_MAX_FDS]) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(CLX_MAX_FDS * sizeof(int))];
-    } control;
-    struct iovec vector = {.iov_base = buffer, .iov_len = length};
-    struct msghdr message = {
-        .msg_iov = &vector,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
-    struct clx_received result = {0};
+void clx_take_control(struct msghdr *message, int fds[CLX_MAX_FDS], struct clx_received *result) {
     struct cmsghdr *item;
 
-    result.count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-    if (result.count < 0) {
-        result.count = -errno;
-        return result;
+    if (message->msg_flags & MSG_CTRUNC) {
+        result->flags |= CLX_RECEIVED_TRUNCATED;
     }
-    if (message.msg_controllen == 0) {
-        if (message.msg_flags & MSG_CTRUNC) {
-            result.flags |= CLX_RECEIVED_TRUNCATED;
-        }
-        return result;
-    }
-    if (message.msg_flags & MSG_CTRUNC) {
-        result.flags |= CLX_RECEIVED_TRUNCATED;
-    }
-    for (item = CMSG_FIRSTHDR(&message); item != NULL; item = CMSG_NXTHDR(&message, item)) {
+    for (item = CMSG_FIRSTHDR(message); item != NULL; item = CMSG_NXTHDR(message, item)) {
         size_t size, count;
 
         if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) {
@@ -41,26 +17,22 @@ struct clx_received clx_receive(int socket, void *buffer, size_t length, int fla
         }
         size = item->cmsg_len - CMSG_LEN(0);
         if (item->cmsg_len < CMSG_LEN(sizeof(int)) || size % sizeof(int) != 0) {
-            result.flags |= CLX_RECEIVED_MALFORMED;
+            result->flags |= CLX_RECEIVED_MALFORMED;
             continue;
         }
         count = size / sizeof(int);
         /* The buffer has room for CLX_MAX_FDS in all, so this cannot overflow fds. */
-        if (count > CLX_MAX_FDS - result.fd_count) {
-            count = CLX_MAX_FDS - result.fd_count;
+        if (count > CLX_MAX_FDS - result->fd_count) {
+            count = CLX_MAX_FDS - result->fd_count;
         }
-        memcpy(fds + result.fd_count, CMSG_DATA(item), count * sizeof(int));
-        result.fd_count += (uint32_t)count;
+        memcpy(fds + result->fd_count, CMSG_DATA(item), count * sizeof(int));
+        result->fd_count += (uint32_t)count;
     }
-    return result;
 }
 
 ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
                  const int *fds, size_t fd_count, int flags) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(CLX_MAX_FDS * sizeof(int))];
-    } control;
+    union clx_control control;
     struct msghdr message = {
         .msg_iov = (struct iovec *)vector,
         .msg_iovlen = count,
@@ -68,12 +40,6 @@ ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
     ssize_t sent;
 
     flags |= MSG_NOSIGNAL;
-    if (count == 1 && fd_count == 0) {
-        do {
-            sent = send(socket, vector->iov_base, vector->iov_len, flags);
-        } while (sent < 0 && errno == EINTR);
-        return sent < 0 ? -errno : sent;
-    }
     if (fd_count > CLX_MAX_FDS) {
         return -EINVAL;
     }

@@ -117,6 +117,7 @@ extension DeviceServer {
         return listener.pollNumber >= 0
     }
 
+    @inline(__always)
     private func process(blocking: Bool) throws(Errno) -> Int {
         guard isRealized, !isProcessing else { throw .invalidArgument }
         guard case .none = pending else { throw .resourceBusy }
@@ -179,6 +180,7 @@ extension DeviceServer {
 
     /// Sends the replies gathered so far, unless that connection is gone. If it turns out to be gone now, its client's
     /// state is removed, or that is started.
+    @inline(__always)
     func flush(to serial: UInt64) throws(Errno) {
         guard serial == connectionSerial, !outbound.isEmpty else { return }
         do throws(Errno) {

@@ -57,6 +57,7 @@ public func vfu_run_ctx(_ vfu_ctx: OpaquePointer!) -> CInt {
     unsafe ContextBlock.withServer(of: vfu_ctx, run)
 }
 
+@inline(__always)
 private func run(_ server: DeviceServer) -> CInt {
     do throws(Errno) {
         if server.waitingMode == .blocking { try server.run() }

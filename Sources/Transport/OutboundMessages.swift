@@ -113,7 +113,15 @@ package import VFIOUserWire
     ///
     /// - Throws: `EPIPE`, `ECONNRESET` and so on; `ETIMEDOUT` when ``stallLimit`` passed. What was not sent is dropped.
     package func flush(to descriptor: CInt) throws(Errno) {
-        try flush(to: descriptor, descriptors: [])
+        guard start < end, failure == nil else { return try flush(to: descriptor, descriptors: []) }
+        // The usual case is no deeper than this, for the reason that `clx_receive` has.
+        let sent = sendOnce(to: descriptor, [], 0)
+        if sent == end - start {
+            start = end
+            return
+        }
+        var patience: Patience?
+        try drain(to: descriptor, [], &patience, after: sent)
     }
 
     /// Sends everything that waits, descriptors with its first byte.
@@ -132,11 +140,15 @@ package import VFIOUserWire
     }
 
     /// Sends everything that waits. The peer's time begins to run when it first keeps this waiting, if it does not already.
-    private func drain(to descriptor: CInt, _ descriptors: [CInt], _ patience: inout Patience?) throws(Errno)
-    {
+    ///
+    /// - Parameter result: what the first call gave, if it has been made.
+    private func drain(
+        to descriptor: CInt, _ descriptors: [CInt], _ patience: inout Patience?, after result: Int? = nil
+    ) throws(Errno) {
+        var result = result
         var attached = descriptors.isEmpty ? 0 : descriptors.count
         while start < end {
-            let count = sendOnce(to: descriptor, descriptors, attached)
+            let count = result.take() ?? sendOnce(to: descriptor, descriptors, attached)
             if count >= 0 {
                 attached = 0
                 start += count
@@ -155,14 +167,18 @@ package import VFIOUserWire
     }
 
     /// One system call: the bytes sent, or a negated errno. It does not wait, but for a pipe that does.
+    @inline(__always)
     private func sendOnce(to descriptor: CInt, _ descriptors: [CInt], _ attached: Int) -> Int {
         unsafe memory.withPointer(at: start) { pointer in
             // The messages that wait, and as many descriptors as the array holds, or none.
-            var vector = unsafe iovec(iov_base: pointer, iov_len: end - start)
             guard isSocket else {
                 let written = unsafe write(descriptor, pointer, end - start)
                 return written < 0 ? -Int(errno) : written
             }
+            if attached == 0 {
+                return unsafe clx_send_bytes(descriptor, pointer, end - start, CInt(MSG_DONTWAIT))
+            }
+            var vector = unsafe iovec(iov_base: pointer, iov_len: end - start)
             return unsafe descriptors.withUnsafeBufferPointer {
                 unsafe clx_send(descriptor, &vector, 1, $0.baseAddress, attached, CInt(MSG_DONTWAIT))
             }

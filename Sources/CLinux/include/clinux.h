@@ -35,17 +35,56 @@ struct clx_received {
 #define CLX_RECEIVED_TRUNCATED 1u /* control data was cut off by the kernel */
 #define CLX_RECEIVED_MALFORMED 2u /* a control item that is no whole number of descriptors */
 
+/* Room for the descriptors of one message. */
+union clx_control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(CLX_MAX_FDS * sizeof(int))];
+};
+
+/* Takes the descriptors out of what recvmsg() filled in. */
+void clx_take_control(struct msghdr *message, int fds[CLX_MAX_FDS], struct clx_received *result);
+
 /*
  * recvmsg() into one buffer, with up to CLX_MAX_FDS descriptors (close-on-exec)
  * stored in fds. Does not retry on EINTR. flags as for recvmsg().
+ *
+ * In place: what returns right after a system call is predicted wrongly on some
+ * processors, which then is most of what a small message costs outside of the kernel.
  */
-struct clx_received clx_receive(int socket, void *buffer, size_t length, int flags,
-                                int fds[CLX_MAX_FDS]);
+static inline struct clx_received clx_receive(int socket, void *buffer, size_t length, int flags,
+                                              int fds[CLX_MAX_FDS]) {
+    union clx_control control;
+    struct iovec vector = {.iov_base = buffer, .iov_len = length};
+    struct msghdr message = {
+        .msg_iov = &vector,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof(control.bytes),
+    };
+    struct clx_received result = {0};
+
+    result.count = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+    if (result.count < 0) {
+        result.count = -errno;
+    } else if (message.msg_controllen != 0 || message.msg_flags & MSG_CTRUNC) {
+        clx_take_control(&message, fds, &result);
+    }
+    return result;
+}
+
+/* send() without SIGPIPE, in place as clx_receive(). Retries on EINTR. Returns the bytes sent. */
+static inline ssize_t clx_send_bytes(int socket, const void *bytes, size_t length, int flags) {
+    ssize_t sent;
+
+    do {
+        sent = send(socket, bytes, length, flags | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
 
 /*
- * sendmsg() of a vector with descriptors attached; send(), which costs less, if it
- * is one piece without. Retries on EINTR, never raises SIGPIPE. fd_count is at most
- * CLX_MAX_FDS, else -EINVAL. Returns the bytes sent.
+ * sendmsg() of a vector with descriptors attached. Retries on EINTR, never raises
+ * SIGPIPE. fd_count is at most CLX_MAX_FDS, else -EINVAL. Returns the bytes sent.
  */
 ssize_t clx_send(int socket, const struct iovec *vector, size_t count,
                  const int *fds, size_t fd_count, int flags);
