@@ -30,6 +30,8 @@ package final class IOASTable {
     let files = FileTable()
     /// In ascending order of their ids; few.
     private(set) var spaces: [IOAS] = []
+    /// The one of id 1, kept from one connection to the next.
+    private let firstSpace: IOAS
     private var nextID: UInt32 = 1
     private(set) var attached: IOAS?
     private var compatibility: IOAS?
@@ -44,6 +46,7 @@ package final class IOASTable {
     /// Room is address space only until it is used. Throws `ENOMEM`.
     package init(limit: Int = defaultLimit, spaceLimit: Int = 64) throws(Errno) {
         pool = try MappingPool(capacity: limit, firstGeneration: IOASTable.nextGeneration())
+        firstSpace = IOAS(id: 1, pool)
         self.limit = pool.capacity
         self.spaceLimit = spaceLimit
         unsafe state = UnsafeMutablePointer<TranslationState>.allocate(capacity: 1)
@@ -87,6 +90,8 @@ package final class IOASTable {
     ///
     /// The server has told the device before.
     package func endConnection() {
+        // There has been no address space since the last time.
+        if nextID == 1 { return }
         attached = nil
         compatibility = nil
         publish()
@@ -170,7 +175,7 @@ package final class IOASTable {
     }
 
     private func add() -> IOAS {
-        let space = IOAS(id: nextID, pool)
+        let space = nextID == firstSpace.id ? firstSpace : IOAS(id: nextID, pool)
         spaces.append(space)
         nextID += 1
         return space
