@@ -48,7 +48,8 @@ extension IOASTable {
     private func setLogging(_ pageSize: UInt64) {
         unsafe state.pointee.loggingPageSize = pageSize
         let isPower = pageSize != 0 && pageSize & (pageSize - 1) == 0
-        unsafe state.pointee.loggingShift = isPower ? UInt64(pageSize.trailingZeroBitCount) : 64
+        let isPlain = unsafe isPower && !state.pointee.fencesMarking
+        unsafe state.pointee.loggingShift = isPlain ? UInt64(pageSize.trailingZeroBitCount) : 64
     }
 
     /// Gives clean bits to every mapping to be tracked, or to none. Throws `ENOMEM`.

@@ -19,7 +19,8 @@ package struct TranslationState: ~Copyable {
     @usableFromInline var loggingPageSize: UInt64 = 0 {
         didSet { unsafe noteUses() }
     }
-    /// Its base 2 logarithm, or 64 if it is not a power of two.
+    /// Its base 2 logarithm if marking needs to know no more; 64 if logging is off, the page size is no power of two, or
+    /// marking has to fence.
     @usableFromInline var loggingShift: UInt64 = 64
     /// Mappings of dma-bufs, whether or not the device sees them.
     @usableFromInline var synchronizedCount = 0 {

@@ -13,57 +13,80 @@ extension Translator {
     /// the exporter is told of those that are a dma-buf's.
     @unsafe
     package func put(_ entries: UnsafePointer<SGEntry>?, count: Int) {
+        if hasSynchronizedMemory { unsafe endAccess(entries, count: count) }
+        unsafe markDirty(entries, count: count)
+    }
+
+    @inline(never)
+    private func endAccess(_ entries: UnsafePointer<SGEntry>?, count: Int) {
         guard let entries = unsafe entries else { return }
-        var place = 0
-        while place < count {
-            if hasSynchronizedMemory { unsafe endAccess(entries[place]) }
-            unsafe markDirty(entries[place])
-            place &+= 1
-        }
+        for place in 0..<max(0, count) { unsafe endAccess(entries[place]) }
     }
 
     /// Marks the pages of `count` entries dirty, as far as they are writeable and tracked and dirty logging is on.
     @unsafe
     package func markDirty(_ entries: UnsafePointer<SGEntry>?, count: Int) {
-        guard let entries = unsafe entries else { return }
-        var place = 0
-        while place < count {
-            unsafe markDirty(entries[place])
-            place &+= 1
-        }
+        guard var entry = unsafe entries, count > 0 else { return }
+        let shift = unsafe state.pointee.loggingShift
+        var left = count
+        // Another function does whatever is not simple, and the rest, so that this one needs nothing on the stack.
+        repeat {
+            guard unsafe markQuickly(entry.pointee, shift) else { return unsafe markSlowly(entry, left) }
+            unsafe entry += 1
+            left &-= 1
+        } while left != 0
     }
 
     /// The same for one.
     @inline(__always)
     package func markDirty(_ entry: SGEntry) {
-        if isLogging, entry.isWriteable { mark(entry.reference, entry.offset, entry.length) }
+        if !markQuickly(entry, unsafe state.pointee.loggingShift) { markSlowly(entry) }
     }
 
-    /// Marks the pages of the entry with these fields.
+    @inline(never)
+    private func markSlowly(_ entries: UnsafePointer<SGEntry>, _ count: Int) {
+        for place in 0..<count { unsafe markSlowly(entries[place]) }
+    }
+
+    /// Marks the pages of an entry whose bits lie in one word, with ``TranslationState/loggingShift``; false if it takes
+    /// more than that.
     @inline(__always)
-    private func mark(_ reference: UInt64, _ offset: UInt64, _ length: UInt64) {
-        guard let record = unsafe record(of: reference, offset, length),
-            let words = unsafe record.pointee.dirty, length > 0
-        else { return }
-        let first: UInt64
-        let last: UInt64
-        // The sum does not wrap: the entry lies in its mapping.
-        let end = offset &+ (length &- 1)
-        let shift = unsafe state.pointee.loggingShift
-        if shift < 64 {
-            first = offset &>> shift
-            last = end &>> shift
-        } else {
-            // Not 0: logging is on.
-            let pageSize = unsafe state.pointee.loggingPageSize
-            first = offset / pageSize
-            last = end / pageSize
-        }
+    private func markQuickly(_ entry: SGEntry, _ shift: UInt64) -> Bool {
+        guard shift < 64 else { return false }
+        guard entry.isWriteable, let words = unsafe words(of: entry) else { return true }
+        let first = entry.offset &>> shift
+        // The sum does not wrap: the entry lies in its mapping, and the bitmap has a bit for every page of that.
+        let last = (entry.offset &+ (entry.length &- 1)) &>> shift
+        guard first &>> 6 == last &>> 6 else { return false }
+        let bits = (UInt64.max &<< (first & 63)) & (UInt64.max &>> (63 &- (last & 63)))
+        unsafe Translator.set(words + Int(truncatingIfNeeded: first &>> 6), bits)
+        return true
+    }
+
+    /// Marks the pages of an entry in every case, among them that logging is off.
+    private func markSlowly(_ entry: SGEntry) {
+        let pageSize = unsafe state.pointee.loggingPageSize
+        guard pageSize != 0, entry.isWriteable, let words = unsafe words(of: entry) else { return }
         // What was stored before comes before the look at the bits: a report that has just cleared one must be
         // sure to show it, or the bit is set again. Reports fence all threads; where they cannot, this one does it.
         if unsafe state.pointee.fencesMarking { atomicMemoryFence(ordering: .sequentiallyConsistent) }
-        // The bitmap has a bit for every page of the mapping.
-        unsafe Translator.set(words, first, last)
+        let last = entry.offset &+ (entry.length &- 1)
+        let shift = unsafe state.pointee.loggingShift
+        if shift < 64 {
+            unsafe Translator.set(words, entry.offset &>> shift, last &>> shift)
+        } else {
+            unsafe Translator.set(words, entry.offset / pageSize, last / pageSize)
+        }
+    }
+
+    /// The bitmap of the mapping that an entry lies in; nil also for an entry of no bytes.
+    @inline(__always)
+    private func words(of entry: SGEntry) -> DirtyWords? {
+        guard let record = unsafe record(of: entry.reference, entry.offset, entry.length), entry.length != 0
+        else {
+            return nil
+        }
+        return unsafe record.pointee.dirty
     }
 
     /// Sets bits `first` to `last`. A word is written only if a bit in it is new: readers of the same

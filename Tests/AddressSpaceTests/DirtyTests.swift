@@ -168,11 +168,20 @@ extension IOASTable {
             try table.startLogging(pageSize: logged)
             for round in 0..<4 {
                 var pages = [Bool](repeating: false, count: Int(length.dividedRoundingUp(by: logged)))
+                var entries: [SGEntry] = []
                 for _ in 0..<random.below(30) {
                     let offset = random.below(length)
                     let count = 1 + random.below(min(length - offset, random.below(4) == 0 ? 200_000 : 5000))
-                    translator.markDirty(try translator.entry(0x777 + offset, count))
+                    let rights: AccessRights = random.below(4) == 0 ? .read : .write
+                    entries.append(try translator.entry(0x777 + offset, count, rights))
+                    if rights == .read { continue }
                     for page in offset / logged...(offset + count - 1) / logged { pages[Int(page)] = true }
+                }
+                // One by one, or all at once.
+                switch round {
+                case 0: for entry in entries { translator.markDirty(entry) }
+                case 1: unsafe translator.markDirty(entries, count: entries.count)
+                default: unsafe translator.put(entries, count: entries.count)
                 }
                 // The whole, or a part that the rest must survive.
                 let part = round % 2 == 0 ? length : max(size, logged, 1 + random.below(length))
