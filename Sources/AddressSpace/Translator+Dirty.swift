@@ -40,7 +40,7 @@ extension Translator {
     /// The same for one.
     @inline(__always)
     package func markDirty(_ entry: SGEntry) {
-        if !markQuickly(entry, unsafe state.pointee.loggingShift) { markSlowly(entry) }
+        if isLogging, !markQuickly(entry, unsafe state.pointee.loggingShift) { markSlowly(entry) }
     }
 
     @inline(never)
