@@ -29,7 +29,9 @@ extension Translator {
         return true
     }
 
-    /// Copies `entry.length` bytes from `buffer` to an entry's memory, marking it dirty first.
+    /// Copies `entry.length` bytes from `buffer` to an entry's memory, and marks it dirty afterwards: a report in the middle
+    /// would clear what was marked before, and nothing would tell of what is copied after it. What fails is marked, too,
+    /// since some of it may have been written.
     ///
     /// Returns false, with nothing done, if the entry's memory can be had by messages only.
     /// Throws `EPERM` if the translation did not ask to write, `EINVAL` if the entry is null or stale,
@@ -43,14 +45,14 @@ extension Translator {
         case .message: return false
         case .mapped:
             let target = try unsafe localAddress(of: entry)
-            markDirty(entry)
+            defer { markDirty(entry) }
             if unsafe !record.pointee.care.isEmpty {
                 try unsafe carefully(write: entry, record, target, from: buffer, count)
                 break
             }
             unsafe memcpy(target, buffer, count)
         case .fileIO:
-            markDirty(entry)
+            defer { markDirty(entry) }
             let source = unsafe UnsafeRawBufferPointer(start: buffer, count: count)
             do {
                 try unsafe file(record).writeFully(source, at: position(entry, record))

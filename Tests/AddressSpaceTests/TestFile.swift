@@ -37,6 +37,15 @@ final class TestFile {
 
     var bytes: FileDescriptor { owner.descriptor }
 
+    /// A byte of the file; nil behind its end.
+    func byte(at offset: Int) throws -> UInt8? {
+        var byte: UInt8 = 0
+        let count = try unsafe withUnsafeMutableBytes(of: &byte) {
+            try unsafe owner.descriptor.read(fromAbsoluteOffset: Int64(offset), into: $0)
+        }
+        return count == 1 ? byte : nil
+    }
+
     /// Descriptors of the file that this process has, without the owner's.
     func descriptorCount() throws -> Int {
         var count = 0

@@ -116,4 +116,40 @@ import VFIOUserSystem
         #expect(try await marking == 0)
         #expect(full > 0)
     }
+
+    /// Reports in the middle of a copy miss none of its pages.
+    @Test(arguments: [LegacyMap.mmap, LegacyMap.fileIO]) func copies(mode: UInt32) async throws {
+        let pages = 2048
+        let length = UInt64(pages) << 12
+        let file = try TestFile(pages: pages)
+        let table = try IOASTable.legacy()
+        _ = try table.map(
+            LegacyMap(flags: 3 | mode, offset: 0, address: 0, size: length), file.descriptor())
+        try table.startLogging(pageSize: 4096)
+        let translator = table.translator
+        for round in UInt8(1)...80 {
+            let isOver = Atomic(false)
+            async let writing: Bool = Task.detached {
+                defer { isOver.store(true, ordering: .releasing) }
+                let bytes = [UInt8](repeating: round, count: pages << 12)
+                return try unsafe translator.write(translator.entry(0, length), from: bytes)
+            }.value
+            var copied = [UInt8](repeating: 0, count: pages)
+            var isLast = false
+            repeat {
+                isLast = isOver.load(ordering: .acquiring)
+                for (index, word) in try table.words(0, length).enumerated() where word != 0 {
+                    for bit in 0..<64 where word >> UInt64(bit) & 1 == 1 {
+                        let page = index * 64 + bit
+                        copied[page] = try #require(try file.byte(at: page << 12))
+                    }
+                }
+                // There may be one processor.
+                await Task.yield()
+            } while !isLast
+            #expect(try await writing)
+            let isWhole = copied.allSatisfy { $0 == round }
+            #expect(isWhole, "round \(round)")
+        }
+    }
 }
