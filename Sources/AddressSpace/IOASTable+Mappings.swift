@@ -99,7 +99,7 @@ extension IOASTable {
         if !memory.isEmpty { retired.add(memory) }
     }
 
-    /// Unmaps what ``retire(_:)`` left: to be called when the client has got its replies. What makes or ends mappings
+    /// Unmaps what ``retire(_:)`` left: to be called when the client has got its replies. What maps a file or ends mappings
     /// otherwise calls it, too.
     ///
     /// Of neighbours that go one after the other up to `tolerated` bytes are left. Returns whether something is.

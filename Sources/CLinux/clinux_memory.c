@@ -258,7 +258,7 @@ int clx_fence_threads(int prepare) {
     int command = prepare ? MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED : MEMBARRIER_CMD_PRIVATE_EXPEDITED;
 
     if (!prepare && __libc_single_threaded) {
-        return 0; /* as would the kernel */
+        return 0; /* the kernel would find out as much, but later */
     }
     return syscall(SYS_membarrier, command, 0, 0) < 0 ? -errno : 0;
 }

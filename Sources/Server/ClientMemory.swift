@@ -32,15 +32,15 @@ extension DeviceServer {
     /// Unmaps what ``remove(_:)`` left. The replies have been sent: no client waits for the kernel to do that, and what
     /// went with several requests goes by one call.
     ///
-    /// A server that polls all the time leaves a little for when there is nothing else to do: it would keep the next
-    /// request waiting.
+    /// A server that polls all the time leaves a little, of neighbours that go one after the other, for when there is
+    /// nothing else to do: it would keep the next request waiting.
     func settleMemory(isIdle: Bool = false) {
         guard hasRetiredMemory else { return }
-        hasRetiredMemory = spaces.settle(tolerated: pollsAllTheTime && !isIdle ? Self.toleratedMemory : 0)
+        hasRetiredMemory = spaces.settle(tolerated: pollingTrust > 0 && !isIdle ? Self.toleratedMemory : 0)
     }
 
-    /// Bytes of client memory that has gone and may be mapped still.
-    private static let toleratedMemory = 2 << 20
+    /// Bytes of client memory that has gone and may be mapped still: less than a huge page.
+    private static let toleratedMemory = (2 << 20) - 1
 
     /// Removes all memory of an address space, in ascending order.
     func removeAll(in space: UInt32) {

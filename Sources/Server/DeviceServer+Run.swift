@@ -125,13 +125,15 @@ extension DeviceServer {
         requestError = nil
 
         // Nothing makes the socket readable for them.
-        if hasRequests { return try carryOutBuffered() }
+        if hasRequests {
+            judgePolls(blocking)
+            return try carryOutBuffered()
+        }
         let outcome = inbound.receive(
             from: input, blocking: blocking, awaited: 0, beyond: true, interruptible: true)
         switch outcome {
         case .received:
-            if blocking || emptyPolls != 0 { pollsAllTheTime = emptyPolls > 1 }
-            emptyPolls = 0
+            judgePolls(blocking)
             return try carryOutBuffered()
         case .wouldBlock:
             emptyPolls &+= 1
@@ -142,6 +144,19 @@ extension DeviceServer {
             throw .socketNotConnected
         case .failed(let error): throw error
         }
+    }
+
+    /// Judges by the empty polls before this one, which is not, whether polls come all the time. Two prove it; a single
+    /// one ends the wait of those who poll until nothing is left and then sleep. None may be a quick client, or a server
+    /// that polls when it is told to: the latter if it goes on like that.
+    @inline(__always)
+    private func judgePolls(_ blocking: Bool) {
+        if emptyPolls > 1 {
+            pollingTrust = 4
+        } else if pollingTrust > 0 {
+            pollingTrust = blocking || emptyPolls == 1 ? 0 : pollingTrust &- 1
+        }
+        emptyPolls = 0
     }
 
     /// Carries out every complete request that has been received, and sends the replies.

@@ -95,13 +95,12 @@ public final class DeviceServer {
     let outbound: OutboundMessages
     let interrupts = InterruptTable(count: 0)
     var spaces: IOASTable
-    /// Whether memory that has gone is mapped still; the table knows, but it is looked at with every request.
+    /// Whether memory that has gone may be mapped still; the table knows, but it is looked at with every request.
     var hasRetiredMemory = false
     /// Polls in a row that found nothing: only then is there neither a partial message nor anything pending.
     var emptyPolls = 0
-    /// Whether polls come without a sign that there is something: two or more found nothing before the last that did.
-    /// One alone proves nothing: it ends the wait of those who poll until nothing is left and then sleep.
-    var pollsAllTheTime = false
+    /// Above 0 while polls seem to come all the time, not only when there is something.
+    var pollingTrust = 0
     /// Counts connections made and lost, so that code that called out notices that its connection went meanwhile.
     var connectionSerial: UInt64 = 0
 

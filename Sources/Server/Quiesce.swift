@@ -113,6 +113,7 @@ extension DeviceServer {
         connection = nil
         input = -1
         emptyPolls = 0
+        pollingTrust = 0
         output = -1
         candidate = nil
         pending = .none

@@ -166,6 +166,11 @@ extension IOASTable {
             let translator = table.translator
             try table.map(0x777, length, file)
             try table.startLogging(pageSize: logged)
+            if random.below(2) == 0 {
+                // As where the kernel has no membarrier.
+                unsafe table.state.pointee.fencesMarking = true
+                unsafe table.state.pointee.loggingShift = 64
+            }
             for round in 0..<4 {
                 var pages = [Bool](repeating: false, count: Int(length.dividedRoundingUp(by: logged)))
                 var entries: [SGEntry] = []

@@ -58,8 +58,8 @@ int clx_sealed_against_shrinking(int fd);
 #define CLX_SYNC_END 4
 int clx_dma_buf_sync(int fd, int flags);
 
-/* membarrier(): a memory barrier in every thread of the process, or (prepare) the registration it needs before.
- * 0, or a negated errno. */
+/* membarrier(): a memory barrier in every other thread of the process, or (prepare) the registration it needs before.
+ * Nothing, if the C library has made no other; it does not know of threads made without it. 0, or a negated errno. */
 int clx_fence_threads(int prepare);
 
 /* Moves length bytes at offset, however many calls that takes. Retries on EINTR. 0, or a negated
