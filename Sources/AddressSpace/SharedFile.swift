@@ -59,12 +59,11 @@ struct FileKey: Hashable {
 /// kept descriptor, so only one with the same flags will do.
 final class FileTable {
     private var files = [FileKey: SharedFile](minimumCapacity: 8)
+    /// The one found last. It is nearly always the next, too, and hashing takes a good part of the time of a mapping.
+    private var latest: SharedFile?
 
     /// Hashes once, so that the code for that, and for room in a dictionary, is in memory before a client needs it.
     init() { files[FileKey(identity: FileIdentity(device: 0, inode: 0), flags: nil)] = nil }
-
-    /// The one found last. It is nearly always the next, too, and hashing takes a good part of the time of a mapping.
-    private var latest: SharedFile?
 
     private func file(_ key: FileKey) -> SharedFile? {
         if let latest, latest.key == key { return latest }

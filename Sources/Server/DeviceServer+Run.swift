@@ -117,6 +117,7 @@ extension DeviceServer {
         return listener.pollNumber >= 0
     }
 
+    // As `flush`, part of its callers, for the reason that `clx_receive` has.
     @inline(__always)
     private func process(blocking: Bool) throws(Errno) -> Int {
         guard isRealized, !isProcessing else { throw .invalidArgument }
@@ -146,9 +147,9 @@ extension DeviceServer {
         }
     }
 
-    /// Judges by the empty polls before this one, which is not, whether polls come all the time. Two prove it; a single
-    /// one ends the wait of those who poll until nothing is left and then sleep. None may be a quick client, or a server
-    /// that polls when it is told to: the latter if it goes on like that.
+    /// Judges whether polls come all the time, when one has found something, by how many before it found nothing. Two
+    /// prove it; a single one ends the wait of those who poll until nothing is left and then sleep. None may be due to a
+    /// quick client, or to a server that polls when there is something: to the latter if it goes on like that.
     @inline(__always)
     private func judgePolls(_ blocking: Bool) {
         if emptyPolls > 1 {

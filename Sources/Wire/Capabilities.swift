@@ -22,7 +22,6 @@ enum Capabilities {
     ///
     /// - Throws: EINVAL if the text is malformed or `capabilities` is no object; ENOMEM; or what the
     ///   closure throws.
-    @inline(__always)
     static func parse<Result>(
         _ text: RawSpan, _ body: (JSONView) throws(Errno) -> Result
     ) throws(Errno) -> Result? {
